@@ -1,0 +1,235 @@
+"""Several Decathlon-style folders as one list of training and validation items.
+
+Each domain is a folder with a ``dataset.json`` in the layout of the Medical Segmentation Decathlon; its name is the
+folder's name. Everything here is read from file headers, so that thousands of volumes take seconds and every mistake
+that a header shows is found before training starts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from med3d_components.data.domains import DOMAINS_3DSEG8
+from med3d_components.data.headers import Header, read_header
+
+__all__ = ["Case", "Domain", "MultiDomainDatalist", "list_images", "read_domain"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One labelled volume: its name, its files and what their header says."""
+
+    name: str
+    image: Path
+    label: Path
+    header: Header
+
+
+@dataclass(frozen=True)
+class Domain:
+    """One labelled dataset: its name, class names (background first), channel of a 4-D image, and cases."""
+
+    name: str
+    classes: tuple[str, ...]
+    channel: int
+    cases: tuple[Case, ...]
+
+    def split(self, val_fraction: float, seed: int) -> tuple[list[Case], list[Case]]:
+        """Return training and validation cases.
+
+        A case is drawn by the hash of seed, domain and case name, so the split depends neither on the order of the
+        files nor on the other domains.
+        """
+        ordered = sorted(self.cases, key=lambda case: _hash(f"{seed}/{self.name}/{case.name}"))
+        count = min(max(1, round(val_fraction * len(ordered))), len(ordered) - 1)
+        return sorted(ordered[count:], key=_name), sorted(ordered[:count], key=_name)
+
+
+class MultiDomainDatalist:
+    """Training and validation items of all domains below a folder, with what the network needs to know of them.
+
+    Args:
+        dataset_dir: folder that holds one sub-folder per domain.
+        domains: names of the domains to use: a list, one name, or names joined by commas; None for all.
+        val_fraction: share of each domain's cases used for validation, at least one case.
+        seed: of the split.
+        max_region: upper limit, in voxels, of the regions that training crops.
+
+    Attributes:
+        domains: the domains, sorted by name.
+        training: items ``{"image", "label", "domain", "case"}`` of all domains.
+        validation: the same for validation.
+        classes: domain name to class names, background first.
+        channel: domain name to the channel that is used of a 4-D image.
+        spacing: domain name to the median spacing in mm of its training images (Med3D, section 3.1), axes as in RAS.
+        region: domain name to the region that training crops, in voxels at that spacing: the largest training volume,
+            rounded up to a multiple of the encoder's output stride, within ``max_region``.
+
+    Raises:
+        FileNotFoundError: if the folder or a file named in a ``dataset.json`` does not exist.
+        ValueError: for unknown domain names, invalid folders and headers; the message names the file.
+
+    Example:
+        >>> datalist = MultiDomainDatalist("3DSeg-8", domains="Task09_Spleen")  # doctest: +SKIP
+        >>> datalist.spacing  # doctest: +SKIP
+        {'Task09_Spleen': [0.79, 0.79, 5.0]}
+    """
+
+    def __init__(
+        self,
+        dataset_dir: str | os.PathLike[str],
+        domains: str | Sequence[str] | None = None,
+        val_fraction: float = 0.1,
+        seed: int = 0,
+        max_region: Sequence[int] = (96, 96, 96),
+    ) -> None:
+        self.domains = [read_domain(folder) for folder in _find_domains(Path(dataset_dir), domains)]
+        self.training: list[dict[str, str]] = []
+        self.validation: list[dict[str, str]] = []
+        self.spacing: dict[str, list[float]] = {}
+        self.region: dict[str, list[int]] = {}
+        for domain in self.domains:
+            training, validation = domain.split(val_fraction, seed)
+            self.training += [_item(domain, case) for case in training]
+            self.validation += [_item(domain, case) for case in validation]
+            headers = [case.header for case in training]
+            spacing = np.median([header.spacing for header in headers], axis=0)
+            sizes = np.array([np.multiply(header.size, header.spacing) / spacing for header in headers])
+            region = np.minimum(8 * np.ceil(sizes.round().max(axis=0) / 8), max_region)
+            self.spacing[domain.name] = [float(value) for value in spacing]
+            self.region[domain.name] = [int(value) for value in region]
+        self.classes = {domain.name: list(domain.classes) for domain in self.domains}
+        self.channel = {domain.name: domain.channel for domain in self.domains}
+
+    @property
+    def split(self) -> dict[str, dict[str, list[str]]]:
+        """Per domain: names of the training and of the validation cases."""
+        parts = {"training": self.training, "validation": self.validation}
+        return {
+            domain.name: {
+                part: [item["case"] for item in items if item["domain"] == domain.name] for part, items in parts.items()
+            }
+            for domain in self.domains
+        }
+
+
+def read_domain(folder: Path) -> Domain:
+    """Read one Decathlon-style folder and check all that its files' headers tell.
+
+    Raises:
+        FileNotFoundError: if the folder, its ``dataset.json``, an image or a label does not exist.
+        ValueError: if the folder's name holds a dot, ``dataset.json`` is not valid, fewer than two volumes have
+            labels, or an image and its label differ in shape.
+    """
+    path = folder / "dataset.json"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} does not exist; a domain is a folder in Medical Segmentation Decathlon layout."
+        )
+    if "." in folder.name:
+        raise ValueError(f"{folder} has a dot in its name, which parameter names cannot hold; rename the folder.")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        labels, training = content["labels"], content["training"]
+    except (json.JSONDecodeError, KeyError, TypeError) as e:
+        raise ValueError(f"{path} must be JSON with the entries 'labels' and 'training' ({e!r}).") from e
+    if not isinstance(labels, dict) or set(labels) != {str(value) for value in range(len(labels))}:
+        raise ValueError(f"{path}: 'labels' must map '0', '1', ... to class names without a gap, but is {labels}.")
+    if len(labels) < 2:
+        raise ValueError(f"{path}: 'labels' must name the background and at least one class, but is {labels}.")
+    if len(training) < 2:
+        raise ValueError(f"{path} lists {len(training)} training volumes; at least 2 are needed, one to validate on.")
+    cases = tuple(_read_case(path, entry) for entry in training)
+    classes = tuple(labels[str(value)] for value in range(len(labels)))
+    return Domain(folder.name, classes, _channel(path, content, cases), cases)
+
+
+def list_images(path: str | os.PathLike[str]) -> list[dict[str, str]]:
+    """List the volumes of a folder, or one volume, as items ``{"image": path}``.
+
+    Raises:
+        FileNotFoundError: if there is no such file or folder, or no volume in it.
+
+    Example:
+        >>> list_images("imagesTs")  # doctest: +SKIP
+        [{'image': 'imagesTs/spleen_1.nii.gz'}]
+    """
+    path = Path(path)
+    endings = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd")
+    files = [path] if path.is_file() else sorted(path.iterdir()) if path.is_dir() else []
+    images = [file for file in files if file.name.lower().endswith(endings) and not file.name.startswith(".")]
+    if not images:
+        raise FileNotFoundError(
+            f"dataset_dir is {path}, but must be a volume or a folder of {', '.join(endings)} files."
+        )
+    return [{"image": str(file)} for file in images]
+
+
+def _find_domains(dataset_dir: Path, names: str | Sequence[str] | None) -> list[Path]:
+    if not dataset_dir.is_dir():
+        raise FileNotFoundError(f"dataset_dir is {dataset_dir}, which is not a folder; give the folder of the domains.")
+    folders = {folder.name: folder for folder in sorted(dataset_dir.glob("[!.]*")) if folder.is_dir()}
+    if names is None:
+        for name, folder in list(folders.items()):
+            if not (folder / "dataset.json").is_file():
+                logger.warning("%s has no dataset.json and is skipped.", folder)
+                del folders[name]
+        if not folders:
+            raise ValueError(f"{dataset_dir} holds no domain, a folder with a dataset.json in it.")
+        return list(folders.values())
+    wanted = [name.strip() for name in names.split(",")] if isinstance(names, str) else list(names)
+    unknown = [name for name in wanted if name not in folders]
+    if unknown or not wanted:
+        raise ValueError(
+            f"domains: {', '.join(unknown) or 'none'} not in {dataset_dir}; it holds {', '.join(folders)}."
+        )
+    return [folders[name] for name in sorted(set(wanted))]
+
+
+def _read_case(path: Path, entry: Any) -> Case:
+    if not isinstance(entry, dict) or "image" not in entry or "label" not in entry:
+        raise ValueError(f"{path}: a training entry must have 'image' and 'label', but one is {entry}.")
+    image, label = path.parent / entry["image"], path.parent / entry["label"]
+    if not label.is_file():
+        raise FileNotFoundError(f"{label}, the label of {image}, does not exist; add it or drop the entry in {path}.")
+    header, label_header = read_header(image), read_header(label)
+    if header.size != label_header.size:
+        raise ValueError(f"{image} has size {header.size}, but its label {label} has {label_header.size}.")
+    return Case(image.name.removesuffix(".gz").removesuffix(".nii"), image, label, header)
+
+
+def _channel(path: Path, content: dict[str, Any], cases: Sequence[Case]) -> int:
+    """Return the channel of 4-D images: from ``dataset.json``, else from the table of 3DSeg-8, else 0 of 1."""
+    known = DOMAINS_3DSEG8.get(path.parent.name)
+    default = known.channel if known else 0
+    channel = content.get("channel", default)
+    for case in cases:
+        channels = case.header.channels
+        if channels > 1 and known is None and "channel" not in content:
+            raise ValueError(f'{case.image} has {channels} channels; say which to use, as "channel": N in {path}.')
+        if channels > 1 and not 0 <= channel < channels:
+            raise ValueError(f"{case.image} has {channels} channels, so there is no channel {channel}; see {path}.")
+    return int(channel)
+
+
+def _item(domain: Domain, case: Case) -> dict[str, str]:
+    return {"image": str(case.image), "label": str(case.label), "domain": domain.name, "case": case.name}
+
+
+def _hash(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
+
+
+def _name(case: Case) -> str:
+    return case.name

@@ -1,0 +1,51 @@
+"""The dataset of all bundles: MONAI's, with seeds per draw and errors that name the file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from monai.data import Dataset
+from monai.transforms import Randomizable
+
+__all__ = ["DataError", "DomainDataset"]
+
+
+class DataError(ValueError):
+    """A volume cannot be used; the message is one line that names its file."""
+
+
+class DomainDataset(Dataset):
+    """MONAI's Dataset that also takes ``(index, seed)`` and then draws its random transforms from that seed.
+
+    Args:
+        data: items, dictionaries with an entry "image" (a path) and more.
+        transform: what is applied to an item.
+
+    Raises:
+        DataError: when an item cannot be read or prepared; one line with its file and the cause.
+
+    Example:
+        >>> DomainDataset([{"image": 1}], transform=lambda item: item["image"] + 1)[0, 1234]
+        2
+    """
+
+    def __getitem__(self, index: Any) -> Any:
+        """Return the prepared item of an index, or of an index and the seed of its random transforms."""
+        if not isinstance(index, tuple):
+            return super().__getitem__(index)
+        index, seed = index
+        if isinstance(self.transform, Randomizable):
+            self.transform.set_random_state(seed)
+        return super().__getitem__(index)
+
+    def _transform(self, index: int) -> Any:
+        try:
+            return super()._transform(index)
+        except Exception as error:
+            cause: BaseException = error
+            while cause.__cause__ is not None:
+                cause = cause.__cause__
+            message = " ".join(str(cause).split()) or type(cause).__name__
+            path = str(self.data[index].get("image"))
+            # `from None`: MONAI's chain repeats the cause once per nested transform.
+            raise DataError(message if path in message else f"{path}: {message}") from None

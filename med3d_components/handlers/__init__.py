@@ -1,0 +1,15 @@
+"""What ignite and MONAI lack: epochs that depend on the seed alone, checkpoints that survive a resume, reports."""
+
+from med3d_components.handlers.checkpoint import StrictCheckpointLoader, TrainingCheckpoint
+from med3d_components.handlers.epoch import EpochSeeder
+from med3d_components.handlers.report import CaseReport, EvaluationReport, FreshOutput, TrainingReport
+
+__all__ = [
+    "CaseReport",
+    "EpochSeeder",
+    "EvaluationReport",
+    "FreshOutput",
+    "StrictCheckpointLoader",
+    "TrainingCheckpoint",
+    "TrainingReport",
+]

@@ -1,0 +1,147 @@
+"""Save what a run decided and learnt, and continue a run that was killed.
+
+Below ``ckpt_dir``::
+
+    models/model.pt          network with the best score so far, a plain state_dict
+    models/settings.json     what inference must know: depth, domains, spacing, intensity rule
+    checkpoints/encoder.pt   encoder of that network: {"state_dict", "settings"}, MedicalNet key names
+    checkpoints/last.pt      all that a resume needs: network, optimiser, schedule, epoch, best score
+    checkpoints/previous/N/  the above of earlier runs; a fresh run moves them there
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+import torch
+from ignite.engine import Engine, Events
+from torch import nn
+
+from med3d_components.utils import as_flag, atomic_path, move_aside, write_json
+from med3d_components.weights import load_checkpoint
+
+__all__ = ["StrictCheckpointLoader", "TrainingCheckpoint"]
+
+logger = logging.getLogger(__name__)
+
+
+class TrainingCheckpoint:
+    """Keep the best network and the last state, and resume from the latter.
+
+    MONAI's CheckpointSaver forgets the best score at a resume, so that the first validation afterwards overwrites a
+    better model. List this handler after those that validate and step the schedule. All writes are atomic, and
+    model and settings are those of one moment unless the process is killed between the two.
+
+    Args:
+        ckpt_dir: folder of ``models/`` and ``checkpoints/``.
+        network: without a distributed wrapper; its encoder is in ``network.encoder``.
+        optimizer: whose state is kept.
+        lr_scheduler: whose state is kept.
+        evaluator: the engine whose state holds the metric.
+        settings: what inference must know, of JSON types.
+        resume: true to continue from ``last.pt``; otherwise files of an earlier run are moved aside.
+        key_metric: name of the metric that chooses the best network; larger is better.
+
+    Raises:
+        FileNotFoundError: when the trainer starts, if there is nothing to resume from.
+        ValueError: when the trainer starts, if ``last.pt`` was made with other settings.
+    """
+
+    def __init__(
+        self,
+        ckpt_dir: str | os.PathLike[str],
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        lr_scheduler: torch.optim.lr_scheduler.LRScheduler,
+        evaluator: Engine,
+        settings: dict[str, Any],
+        resume: bool | str = False,
+        key_metric: str = "val_mean_dice",
+    ) -> None:
+        folder = Path(ckpt_dir)
+        self.model, self.settings_file = folder / "models" / "model.pt", folder / "models" / "settings.json"
+        self.last, self.encoder = folder / "checkpoints" / "last.pt", folder / "checkpoints" / "encoder.pt"
+        self.previous = folder / "checkpoints" / "previous"
+        self.parts: dict[str, Any] = {"network": network, "optimizer": optimizer, "lr_scheduler": lr_scheduler}
+        self.evaluator = evaluator
+        self.settings = settings
+        self.resume = as_flag("resume", resume)
+        self.key_metric = key_metric
+        self.best: dict[str, Any] = {"score": -1.0, "epoch": 0}
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to a trainer."""
+        engine.add_event_handler(Events.STARTED, self.start)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
+
+    def start(self, engine: Engine) -> None:
+        """Resume, or make room for a fresh run."""
+        if self.resume:
+            self.load(engine)
+        elif idist.get_rank() == 0:
+            moved = move_aside([self.model, self.settings_file, self.last, self.encoder], self.previous)
+            if moved:
+                logger.info("An earlier run was moved to %s.", moved)
+        idist.barrier()
+
+    def load(self, engine: Engine) -> None:
+        """Restore network, optimiser, schedule, epoch and best score from ``last.pt``."""
+        if not self.last.is_file():
+            raise FileNotFoundError(f"{self.last} does not exist, so there is nothing to resume; leave out --resume.")
+        state = torch.load(self.last, map_location="cpu", weights_only=True)
+        changed = [key for key, value in self.settings.items() if state["settings"].get(key) != value]
+        if changed:
+            raise ValueError(
+                f"{self.last} was made with other settings for {', '.join(changed)}; "
+                "resume with the values of that run, or start a new one without --resume."
+            )
+        for name, part in self.parts.items():
+            part.load_state_dict(state[name])
+        self.best = state["best"]
+        engine.state.epoch = state["epoch"]
+        engine.state.iteration = state["epoch"] * engine.state.epoch_length
+        self.evaluator.state.best_metric = self.best["score"]
+        self.evaluator.state.best_metric_epoch = self.best["epoch"]
+        logger.info("Resumed after epoch %d; best %s %.4f.", state["epoch"], self.key_metric, self.best["score"])
+
+    def save(self, engine: Engine) -> None:
+        """Save the network if it is the best so far, and the state of the run."""
+        if idist.get_rank() > 0:
+            return
+        network = self.parts["network"].state_dict()
+        validated = self.evaluator.state.epoch == engine.state.epoch
+        score = self.evaluator.state.metrics[self.key_metric] if validated else -1.0
+        if score > self.best["score"]:
+            self.best = {"score": float(score), "epoch": engine.state.epoch}
+            write_json(self.settings_file, self.settings)
+            _save(self.model, network)
+            encoder = self.parts["network"].encoder
+            _save(self.encoder, {"state_dict": encoder.state_dict(), "settings": self.settings})
+        parts = {name: part.state_dict() for name, part in self.parts.items()}
+        _save(self.last, {**parts, "epoch": engine.state.epoch, "best": self.best, "settings": self.settings})
+
+
+class StrictCheckpointLoader:
+    """Load a checkpoint when the engine starts, all of it or nothing, with a readable error.
+
+    Args:
+        path: of the checkpoint.
+        network: that takes its weights.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], network: nn.Module) -> None:
+        self.path = path
+        self.network = network
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to an evaluator."""
+        engine.add_event_handler(Events.STARTED, lambda: load_checkpoint(self.network, self.path))
+
+
+def _save(path: Path, content: Any) -> None:
+    with atomic_path(path) as temporary:
+        torch.save(content, temporary)

@@ -1,0 +1,199 @@
+"""What people look at: a table and curves of the training, and overlays of the predictions."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+from ignite.engine import Engine, Events
+from torch.utils.tensorboard import SummaryWriter
+
+from med3d_components.utils import as_flag, atomic_path, move_aside, write_json
+from med3d_components.visualize import draw_curves, draw_overlays
+
+__all__ = ["CaseReport", "EvaluationReport", "FreshOutput", "TrainingReport"]
+
+logger = logging.getLogger(__name__)
+
+
+class TrainingReport:
+    """After each epoch: one line in the log, one row in ``metrics.csv``, the curves as PNG and in TensorBoard.
+
+    List this handler after the one that validates and before TrainingCheckpoint.
+
+    Args:
+        output_dir: folder of the report; files of an earlier run are moved to ``previous/N`` in it.
+        evaluator: the engine whose metrics are reported.
+        resume: true to continue the table of the run that is resumed.
+        split: written to ``split.json``: which cases train and which validate.
+        key_metric: the first metric of the table.
+    """
+
+    def __init__(
+        self,
+        output_dir: str | os.PathLike[str],
+        evaluator: Engine,
+        resume: bool | str = False,
+        split: Any = None,
+        key_metric: str = "val_mean_dice",
+    ) -> None:
+        self.folder = Path(output_dir)
+        self.table = self.folder / "metrics.csv"
+        self.evaluator = evaluator
+        self.resume = as_flag("resume", resume)
+        self.split = split
+        self.key_metric = key_metric
+        self.rows: list[dict[str, float]] = []
+        self.losses: list[float] = []
+        self.writer: SummaryWriter | None = None
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to a trainer."""
+        engine.add_event_handler(Events.STARTED, self.start)
+        engine.add_event_handler(Events.EPOCH_STARTED, lambda: self.losses.clear())
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.add_loss)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.report)
+
+    def start(self) -> None:
+        """Move an earlier report aside; that of a resumed run is read again when its epoch is known."""
+        if idist.get_rank() == 0 and not self.resume:
+            names = ("metrics.csv", "curves.png", "overlays.png", "cases.csv", "split.json", "tensorboard")
+            move_aside([self.folder / name for name in names], self.folder / "previous")
+            if self.split is not None:
+                write_json(self.folder / "split.json", self.split)
+
+    def add_loss(self, engine: Engine) -> None:
+        """Note the loss of an iteration."""
+        self.losses.append(float(engine.state.output[0]["loss"]))
+
+    def report(self, engine: Engine) -> None:
+        """Write table, curves and log line of the epoch that ended."""
+        loss = float(idist.all_reduce(sum(self.losses) / len(self.losses))) / idist.get_world_size()
+        if idist.get_rank() > 0:
+            return
+        epoch = engine.state.epoch
+        if self.resume and not self.rows and self.table.is_file():
+            self.rows = [row for row in _read(self.table) if row["epoch"] < epoch]
+        validated = self.evaluator.state.epoch == epoch
+        metrics = dict(self.evaluator.state.metrics) if validated else {}
+        self.rows.append({"epoch": epoch, "train_loss": loss, **metrics})
+        _write(self.table, self.rows, first=("epoch", "train_loss", self.key_metric))
+        draw_curves(self.folder / "curves.png", self.rows, self.key_metric)
+        # Opened here, since the epoch that a resume goes on from is known only now.
+        self.writer = self.writer or SummaryWriter(str(self.folder / "tensorboard"), purge_step=epoch)
+        for name, value in {"train_loss": loss, **metrics}.items():
+            self.writer.add_scalar(name, value, epoch)
+        self.writer.flush()
+        scores = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+        logger.info("Epoch %d/%d: train_loss %.4f%s", epoch, engine.state.max_epochs, loss, scores and f", {scores}")
+
+
+class CaseReport:
+    """After each validation: all scores per case in ``cases.csv``, and ``overlays.png`` with a case of each domain.
+
+    Args:
+        output_dir: folder of the report.
+        key_metric: name of the metric whose rows are written.
+    """
+
+    def __init__(self, output_dir: str | os.PathLike[str], key_metric: str = "val_mean_dice") -> None:
+        self.folder = Path(output_dir)
+        self.key_metric = key_metric
+        self.shown: dict[str, dict[str, Any]] = {}
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to an evaluator."""
+        engine.add_event_handler(Events.STARTED, lambda: self.shown.clear())
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.keep)
+        engine.add_event_handler(Events.COMPLETED, self.report)
+
+    def keep(self, engine: Engine) -> None:
+        """Keep the first case of each domain."""
+        for item, output in zip(engine.state.batch, engine.state.output, strict=True):
+            if item["domain"] not in self.shown:
+                volumes = {name: output[name][0].float().cpu() for name in ("image", "label", "pred")}
+                self.shown[item["domain"]] = {"title": f"{item['domain']}: {item['case']}", **volumes}
+
+    def report(self, engine: Engine) -> None:
+        """Write the table and the picture."""
+        if idist.get_rank() > 0:
+            return
+        _write(self.folder / "cases.csv", engine.state.metric_details[self.key_metric], first=("domain", "case"))
+        draw_overlays(self.folder / "overlays.png", list(self.shown.values()))
+
+
+class EvaluationReport:
+    """At the end of an evaluation: all metrics in the log and in ``evaluation.json``.
+
+    Args:
+        output_dir: folder of the report; files of an earlier evaluation are moved to ``previous/N`` in it.
+    """
+
+    def __init__(self, output_dir: str | os.PathLike[str]) -> None:
+        self.folder = Path(output_dir)
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to an evaluator."""
+        engine.add_event_handler(Events.STARTED, self.start)
+        engine.add_event_handler(Events.COMPLETED, self.report)
+
+    def start(self) -> None:
+        """Move an earlier report aside."""
+        if idist.get_rank() == 0:
+            names = ("evaluation.json", "cases.csv", "overlays.png")
+            move_aside([self.folder / name for name in names], self.folder / "previous")
+
+    def report(self, engine: Engine) -> None:
+        """Write the metrics; NaN, where no case has a class, becomes null."""
+        if idist.get_rank() > 0:
+            return
+        metrics = {name: None if _is_nan(value) else value for name, value in engine.state.metrics.items()}
+        write_json(self.folder / "evaluation.json", metrics)
+        for name, value in metrics.items():
+            logger.info("%s %s", name, "-" if value is None else f"{value:.4f}")
+        logger.info("Tables and pictures lie in %s.", self.folder)
+
+
+class FreshOutput:
+    """Before an inference writes, move the results of an earlier one to ``previous/N`` in their folder.
+
+    Args:
+        output_dir: folder of the results.
+    """
+
+    def __init__(self, output_dir: str | os.PathLike[str]) -> None:
+        self.folder = Path(output_dir)
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to an evaluator."""
+        engine.add_event_handler(Events.STARTED, self.start)
+
+    def start(self) -> None:
+        """Move earlier results aside."""
+        if self.folder.is_dir():
+            move_aside([path for path in self.folder.iterdir() if path.is_file()], self.folder / "previous")
+
+
+def _read(path: Path) -> list[dict[str, float]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+    return [{**row, "epoch": int(row["epoch"])} for row in rows]
+
+
+def _write(path: Path, rows: list[dict[str, Any]], first: tuple[str, ...]) -> None:
+    """Write rows as CSV: the named columns, then domains, then classes; NaN and missing values stay empty."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    columns = [*first, *sorted((name for name in names if name not in first), key=lambda name: name.count("/"))]
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows({key: "" if _is_nan(value) else value for key, value in row.items()} for row in rows)
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)

@@ -1,0 +1,160 @@
+"""Dice per domain and class, and the score of a predictor that never looks at the image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import ignite.distributed as idist
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+from ignite.metrics import Metric
+from monai.metrics import DiceHelper
+from torch.nn import functional as F
+from torch.utils.data import Dataset
+
+__all__ = ["AverageLabelDice", "DomainDice"]
+
+
+class DomainDice(Metric):
+    """Mean Dice of many domains, each with its own classes.
+
+    Dice is computed per case and foreground class on label maps. A class that a case does not have is left out,
+    not scored. A class scores its mean over cases, a domain its mean over classes, and the metric is the mean over
+    domains. Besides its own value the metric writes ``<domain>`` and ``<domain>/<class>`` into
+    ``engine.state.metrics``, and one row per case into ``engine.state.metric_details[<name of the metric>]``.
+
+    With several processes the cases of all are gathered, and one that two processes had counts once, so the result
+    is that of a single process.
+
+    Args:
+        classes: domain name to class names, background first.
+
+    Example:
+        >>> metric = DomainDice({"liver": ["background", "liver"]})
+        >>> label = torch.ones(1, 4, 4, 4)
+        >>> metric.update("liver", "case 1", prediction=label, label=label)
+        >>> metric.compute()
+        1.0
+    """
+
+    def __init__(self, classes: Mapping[str, Sequence[str]]) -> None:
+        self.classes = classes
+        self.details: dict[tuple[str, str], list[float]] = {}
+        super().__init__()
+
+    def reset(self) -> None:
+        """Forget all cases."""
+        self.details = {}
+
+    def update(self, domain: str, case: str, prediction: torch.Tensor, label: torch.Tensor) -> None:
+        """Score one case.
+
+        Args:
+            domain: its domain.
+            case: its name.
+            prediction: label map of shape (1, H, W, D).
+            label: the true label map, of the same shape.
+        """
+        dice = DiceHelper(False, num_classes=len(self.classes[domain]), reduction="none", get_not_nans=False)
+        scores = dice(torch.as_tensor(prediction)[None], torch.as_tensor(label)[None])
+        self.details[domain, case] = scores.flatten().tolist()
+
+    def iteration_completed(self, engine: Engine) -> None:
+        """Score the cases of the evaluator's last batch."""
+        for item, output in zip(engine.state.batch, engine.state.output, strict=True):
+            self.update(item["domain"], item["case"], output["pred"], output["label"])
+
+    def summary(self) -> dict[str, float]:
+        """Return the score per domain and per ``<domain>/<class>``; NaN where no case has the class."""
+        domains: dict[str, float] = {}
+        classes: dict[str, float] = {}
+        for domain, names in self.classes.items():
+            scores = np.array([row for (name, _), row in self.details.items() if name == domain])
+            means = [_mean(column) for column in scores.reshape(-1, len(names) - 1).T]
+            domains[domain] = _mean(means)
+            classes |= {f"{domain}/{name}": mean for name, mean in zip(names[1:], means, strict=True)}
+        return domains | classes
+
+    def compute(self) -> float:
+        """Return the mean over domains."""
+        if idist.get_world_size() > 1:
+            for details in idist.all_gather(self.details):
+                self.details |= details
+        summary = self.summary()
+        return _mean([summary[domain] for domain in self.classes])
+
+    def completed(self, engine: Engine, name: str) -> None:
+        """Write the metric, its parts and its rows into the engine's state."""
+        super().completed(engine, name)
+        engine.state.metrics |= self.summary()
+        engine.state.metric_details[name] = [
+            {"domain": domain, "case": case, **dict(zip(self.classes[domain][1:], row, strict=True))}
+            for (domain, case), row in sorted(self.details.items())
+        ]
+
+
+class AverageLabelDice(DomainDice):
+    """Dice of a predictor that never looks at the image: the average label of a domain's training volumes.
+
+    Volumes are stretched to one size and averaged class by class. Where data are cropped around their target, this
+    baseline is high, and a network's score says little unless it is higher.
+
+    Args:
+        classes: domain name to class names, background first.
+        training: prepared training items with "label" and "domain", at the same spacing as the validation's.
+
+    Example:
+        >>> item = {"domain": "liver", "label": torch.ones(1, 4, 4, 4)}
+        >>> baseline = AverageLabelDice({"liver": ["background", "liver"]}, [item])
+        >>> baseline.fit()
+        >>> baseline.predict("liver", (4, 4, 4)).mean().item()
+        1.0
+    """
+
+    def __init__(self, classes: Mapping[str, Sequence[str]], training: Dataset[Any] | Sequence[Any]) -> None:
+        super().__init__(classes)
+        self.training = training
+        self.average: dict[str, torch.Tensor] = {}
+
+    def attach(self, engine: Engine, name: str, *args: Any, **kwargs: Any) -> None:
+        """Fit when the evaluator starts, then score its cases."""
+        engine.add_event_handler(Events.STARTED, lambda: self.fit())
+        super().attach(engine, name, *args, **kwargs)
+
+    def fit(self) -> None:
+        """Average the training labels of each domain, on a grid of at most 96 voxels along each axis."""
+        self.average = {}
+        for index in range(len(self.training)):  # type: ignore[arg-type]
+            item = self.training[index]
+            domain, label = item["domain"], torch.as_tensor(item["label"])
+            one_hot = torch.cat([label == value for value in range(len(self.classes[domain]))])[None].float()
+            known = self.average.get(domain)
+            size = [min(96, length) for length in label.shape[1:]] if known is None else known.shape[2:]
+            stretched = _stretch(one_hot, size)
+            self.average[domain] = stretched if known is None else known + stretched
+
+    def predict(self, domain: str, size: Sequence[int]) -> torch.Tensor:
+        """Return the average label map of a domain, (1, H, W, D), for a volume of a size."""
+        return _stretch(self.average[domain], size)[0].argmax(0, keepdim=True)
+
+    def iteration_completed(self, engine: Engine) -> None:
+        """Score the average label on the cases of the evaluator's last batch."""
+        for item, output in zip(engine.state.batch, engine.state.output, strict=True):
+            label = output["label"]
+            self.update(item["domain"], item["case"], self.predict(item["domain"], label.shape[1:]), label.cpu())
+
+    def completed(self, engine: Engine, name: str) -> None:
+        """Write the metric and its parts under its own name, beside the network's."""
+        engine.state.metrics[name] = self.compute()
+        engine.state.metrics |= {f"{name}/{part}": score for part, score in self.summary().items()}
+
+
+def _mean(values: Any) -> float:
+    known = [value for value in values if not np.isnan(value)]
+    return float(np.mean(known)) if known else float("nan")
+
+
+def _stretch(volume: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+    return F.interpolate(volume, size=tuple(size), mode="trilinear", align_corners=False)

@@ -1,0 +1,38 @@
+"""What training decided and inference must know, as a JSON file beside the weights."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+__all__ = ["read_settings"]
+
+
+def read_settings(path: str | os.PathLike[str], default: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Read the settings that a training wrote beside its model.
+
+    Args:
+        path: of ``settings.json``.
+        default: taken when there is no such file, so that a config can be parsed before anything was trained.
+
+    Raises:
+        FileNotFoundError: if there is no such file and no default.
+        ValueError: if the file is not JSON.
+
+    Example:
+        >>> read_settings("models/settings.json", default={"depth": 50})
+        {'depth': 50}
+    """
+    path = Path(path)
+    if not path.is_file():
+        if default is None:
+            raise FileNotFoundError(f"{path} does not exist; train first, or name the folder of a model by --ckpt_dir.")
+        return dict(default)
+    try:
+        settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as e:
+        raise ValueError(f"{path} is not valid JSON ({e}); restore it, it belongs to model.pt beside it.") from e
+    return settings

@@ -1,0 +1,157 @@
+"""Transforms whose parameters depend on the domain of the sample."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.transforms import Compose, MapTransform, RandCropByPosNegLabeld, Randomizable, SpatialPadd
+
+__all__ = ["CheckImaged", "CheckLabeld", "RandDomainCropd", "SelectChanneld", "of_domain"]
+
+T = TypeVar("T")
+
+
+def of_domain(values: Mapping[str, T], data: Mapping[Hashable, Any], domain_key: str = "domain") -> T:
+    """Return the value for the domain of a sample; a sample that names none has the only one there is.
+
+    Raises:
+        ValueError: if the sample's domain is not in ``values``, or it names none and there are several.
+    """
+    if domain_key in data:
+        domain = data[domain_key]
+        if domain in values:
+            return values[domain]
+        raise ValueError(f"There is no domain {domain!r}; known are {', '.join(values)}.")
+    if len(values) == 1:
+        return next(iter(values.values()))
+    raise ValueError(f"The sample has no {domain_key!r} entry, and there are several domains: {', '.join(values)}.")
+
+
+class SelectChanneld(MapTransform):
+    """Keep the one channel of a multi-channel image that the domain uses: (C, H, W, D) to (1, H, W, D).
+
+    Args:
+        keys: images.
+        channel: domain name to index of the channel. A single-channel image is taken as it is.
+        domain_key: entry of the sample that names its domain.
+
+    Raises:
+        ValueError: if the image has several channels, but not that one.
+
+    Example:
+        >>> SelectChanneld("image", {"Task01_BrainTumour": 2})({"image": torch.zeros(4, 8, 8, 8)})["image"].shape
+        torch.Size([1, 8, 8, 8])
+    """
+
+    def __init__(self, keys: KeysCollection, channel: Mapping[str, int], domain_key: str = "domain") -> None:
+        super().__init__(keys)
+        self.channel = channel
+        self.domain_key = domain_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return the sample with single-channel images."""
+        result = dict(data)
+        for key in self.key_iterator(result):
+            if result[key].shape[0] > 1:
+                channel = of_domain(self.channel, data, self.domain_key)
+                if channel >= result[key].shape[0]:
+                    raise ValueError(
+                        f"the image has {result[key].shape[0]} channels, so there is no channel {channel}."
+                    )
+                result[key] = result[key][channel : channel + 1]
+        return result
+
+
+class CheckImaged(MapTransform):
+    """Refuse volumes that no normalisation can save: NaN or infinite voxels, or one value throughout.
+
+    Raises:
+        ValueError: saying which it is.
+    """
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return the sample unchanged."""
+        for key in self.key_iterator(dict(data)):
+            low, high = (float(value) for value in torch.aminmax(torch.as_tensor(data[key])))
+            if not (np.isfinite(low) and np.isfinite(high)):
+                raise ValueError("the image holds NaN or infinite voxels; replace them, or leave the case out.")
+            if low == high:
+                raise ValueError(f"all voxels of the image are {low:g}; leave the case out.")
+        return dict(data)
+
+
+class CheckLabeld(MapTransform):
+    """Refuse labels with values that the domain's ``dataset.json`` does not declare.
+
+    Args:
+        keys: labels.
+        num_classes: domain name to number of classes; values from 0 to that number less one are allowed.
+        domain_key: entry of the sample that names its domain.
+
+    Raises:
+        ValueError: naming the values.
+    """
+
+    def __init__(self, keys: KeysCollection, num_classes: Mapping[str, int], domain_key: str = "domain") -> None:
+        super().__init__(keys)
+        self.num_classes = num_classes
+        self.domain_key = domain_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return the sample unchanged."""
+        highest = of_domain(self.num_classes, data, self.domain_key) - 1
+        for key in self.key_iterator(dict(data)):
+            label = torch.as_tensor(data[key])
+            if bool(((label < 0) | (label > highest) | (label != label.round())).any()):
+                found = ", ".join(f"{value:g}" for value in label.unique()[:10].tolist())
+                source = getattr(data[key], "meta", {}).get("filename_or_obj", key)
+                raise ValueError(f"label {source} holds the values {found}, but dataset.json declares 0 to {highest}.")
+        return dict(data)
+
+
+class RandDomainCropd(Randomizable, MapTransform):
+    """Crop a random region of the domain's size, padding volumes that are smaller.
+
+    MONAI's ``RandCropByPosNegLabeld`` with a region per domain. Half of the regions are centred on the foreground;
+    a volume without any gives regions from everywhere.
+
+    Args:
+        keys: image and label, (C, H, W, D).
+        region: domain name to size in voxels.
+        label_key: entry that tells the foreground.
+        domain_key: entry of the sample that names its domain.
+
+    Example:
+        >>> crop = RandDomainCropd(["image", "label"], {"liver": (16, 16, 16)})
+        >>> crop({"image": torch.rand(1, 20, 20, 9), "label": torch.ones(1, 20, 20, 9)})["image"].shape
+        torch.Size([1, 16, 16, 16])
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        region: Mapping[str, Sequence[int]],
+        label_key: str = "label",
+        domain_key: str = "domain",
+    ) -> None:
+        MapTransform.__init__(self, keys)
+        self.crops = {
+            name: Compose([SpatialPadd(keys, size), RandCropByPosNegLabeld(keys, label_key, size)])
+            for name, size in region.items()
+        }
+        self.domain_key = domain_key
+
+    def set_random_state(self, seed: int | None = None, state: np.random.RandomState | None = None) -> RandDomainCropd:
+        """Seed the crops of all domains."""
+        super().set_random_state(seed, state)
+        for crop in self.crops.values():
+            crop.set_random_state(state=self.R)
+        return self
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return the sample cropped."""
+        return of_domain(self.crops, data, self.domain_key)(dict(data))[0]

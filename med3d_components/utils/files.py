@@ -1,0 +1,57 @@
+"""Write files so that a reader sees the old content or the new one, never half of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+__all__ = ["atomic_path", "move_aside", "write_json"]
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path beside ``path`` and move it there when the block ends without an error.
+
+    Folders are created as needed; the temporary name keeps the ending of ``path``, since writers look at it.
+
+    Example:
+        >>> with atomic_path("metrics.csv") as temporary:  # doctest: +SKIP
+        ...     temporary.write_text("epoch,train_loss")
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".writing-", dir=path.parent) as folder:
+        temporary = Path(folder) / path.name
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+
+
+def write_json(path: str | os.PathLike[str], content: Any) -> None:
+    """Write ``content`` as indented JSON, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def move_aside(paths: Iterable[Path], attic: Path) -> Path | None:
+    """Move what exists of ``paths`` into a new numbered folder of ``attic``, so that nothing is overwritten.
+
+    Returns:
+        The folder, or None if there was nothing to move.
+    """
+    existing = [path for path in paths if path.exists()]
+    if not existing:
+        return None
+    attic.mkdir(parents=True, exist_ok=True)
+    number = 1 + max((int(folder.name) for folder in attic.iterdir() if folder.name.isdigit()), default=0)
+    folder = attic / str(number)
+    folder.mkdir()
+    for path in existing:
+        path.rename(folder / path.name)
+    return folder

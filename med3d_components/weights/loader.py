@@ -1,0 +1,139 @@
+"""Load published weights into a network: all that was asked for, or an error and an untouched network."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from med3d_components.networks.resnet import DilatedResNet
+from med3d_components.weights.architecture import domain_mismatch, infer_settings, mismatch
+from med3d_components.weights.cards import WeightCard, find_card
+from med3d_components.weights.fitting import copy_entries
+from med3d_components.weights.hub import download
+from med3d_components.weights.layouts import adapt_stem, encoder_entries, fold_shortcut_biases, stem_channels
+from med3d_components.weights.reading import WeightFile, read_weights
+from med3d_components.weights.report import LoadReport
+
+__all__ = ["load_checkpoint", "load_encoder"]
+
+logger = logging.getLogger(__name__)
+
+MEDICALNET = ("medicalnet", "medicalnet_23")
+KINETICS = "kinetics:"
+# Of the released MedicalNet code; the paper's text says 2 for both.
+MEDICALNET_DILATIONS = (2, 4)
+
+
+def load_encoder(network: nn.Module, source: str, min_share: float = 1.0) -> LoadReport:
+    """Load pre-trained weights into a network's encoder and log what was done.
+
+    Recognised files: our ``encoder.pt`` and ``model.pt``, MedicalNet, MONAI's ResNet, Kinetics 3D-ResNets. Heads are
+    dropped, another number of input channels is adapted, both are reported. The network changes only if all is well.
+
+    Args:
+        network: a :class:`DilatedResNet`, or a module that has one as ``encoder``.
+        source: "medicalnet" or "medicalnet_23" (the published file of the network's depth, from the Hugging Face Hub
+            or its local cache), "kinetics:FILE", or the path of a file.
+        min_share: share of the encoder's floating-point values that the file must provide. Below 1, missing and
+            unexpected entries are reported instead of refused.
+
+    Returns:
+        What was loaded.
+
+    Raises:
+        FileNotFoundError: if the source is neither a file nor a name, or its file cannot be downloaded.
+        ValueError: if the network has no such encoder, the file holds no weights, or they do not fit.
+
+    Example:
+        >>> load_encoder(DilatedResNet(depth=50), "medicalnet")  # doctest: +SKIP
+    """
+    if not 0 < min_share <= 1:
+        raise ValueError(f"min_share is {min_share}, but must be above 0 and at most 1.")
+    encoder = _find_encoder(network)
+    if encoder is None:
+        raise ValueError(f"A {type(network).__name__} has no DilatedResNet as `encoder` to load weights into.")
+    file = _read_source(source, encoder)
+    state, dropped = encoder_entries(file.state)
+    if source.startswith(KINETICS) and stem_channels(state) != 3:
+        raise ValueError(f"{file.path} is no Kinetics file, since it has no RGB stem; give its path without {KINETICS}")
+    state, folded = fold_shortcut_biases(state)
+    state, fitted = adapt_stem(state, encoder.settings["in_channels"])
+    problem = mismatch({**file.settings, **infer_settings(state)}, encoder.settings)
+    report = copy_entries(encoder, state, file, source, problem, min_share, dropped, (*folded, *fitted))
+    logger.info("%s", report)
+    return report
+
+
+def load_checkpoint(network: nn.Module, path: str | os.PathLike[str]) -> LoadReport:
+    """Load a whole network's state_dict, such as ``model.pt``, strictly, and log what was done.
+
+    Args:
+        network: any network; one with a :class:`DilatedResNet` as ``encoder`` gets the better error messages.
+        path: of a state_dict, plain or under the key "state_dict", "model" or "network".
+
+    Returns:
+        What was loaded.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it holds no weights, or an entry is missing, unexpected or of another shape; the network is
+            unchanged then.
+
+    Example:
+        >>> load_checkpoint(Med3DNet({"Task09_Spleen": 2}), "models/model.pt")  # doctest: +SKIP
+    """
+    file = read_weights(Path(path))
+    report = copy_entries(network, file.state, file, str(path), _diagnose(network, file))
+    logger.info("%s", report)
+    return report
+
+
+def _find_encoder(network: nn.Module) -> DilatedResNet | None:
+    encoder = network if isinstance(network, DilatedResNet) else getattr(network, "encoder", None)
+    return encoder if isinstance(encoder, DilatedResNet) else None
+
+
+def _read_source(source: str, encoder: DilatedResNet) -> WeightFile:
+    """Find and read the file that a source stands for."""
+    if source in MEDICALNET:
+        card = _find_fitting_card(source, encoder.settings)
+        return read_weights(download(card), card.sha256)
+    path = Path(source.removeprefix(KINETICS)).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"Pre-trained weights {source!r} are neither an existing file nor one of {', '.join(MEDICALNET)}, "
+            f"{KINETICS}FILE: give one of these names or the path of a file."
+        )
+    return read_weights(path)
+
+
+def _find_fitting_card(source: str, settings: Mapping[str, Any]) -> WeightCard:
+    """Return the published weights of the encoder's depth, before anything is downloaded in vain."""
+    if settings["preactivation"]:
+        raise ValueError(
+            f"{source} has no pre-activation weights, nobody published any: train from scratch, or give "
+            "the path of your own encoder.pt."
+        )
+    card = find_card(source, settings["depth"])
+    problem = mismatch({"shortcut_type": card.shortcut_type, "dilations": MEDICALNET_DILATIONS}, settings)
+    if problem:
+        raise ValueError(f"{card.filename} of {source} does not fit: {problem}.")
+    return card
+
+
+def _diagnose(network: nn.Module, file: WeightFile) -> str | None:
+    """Say in terms of the network's arguments why a file of a whole network does not fit, if that is the reason."""
+    encoder = _find_encoder(network)
+    if encoder is None:
+        return None
+    state, _ = encoder_entries(file.state)
+    settings = {**file.settings, **infer_settings(state)}
+    whole = any(name.startswith("encoder.") for name in file.state)
+    if settings and not whole and encoder is not network:
+        return "the file holds an encoder alone: give it as pre-trained weights (load_encoder)"
+    return mismatch(settings, encoder.settings) or domain_mismatch(file.state, network.state_dict())

@@ -1,0 +1,124 @@
+"""Write the domains of the experiments that the bundles' READMEs report, from real volumes.
+
+They check the pipeline on real images; they are too small and too similar to say anything about medicine.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from itertools import product
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from med3d_components.data.datalist import read_domain
+from med3d_components.data.decathlon import Scan, write_domain
+from med3d_components.data.domains import DomainFacts
+from med3d_components.utils import run_commands
+
+__all__ = ["nodules", "offset", "regions"]
+
+LIDC = DomainFacts(
+    modality="CT",
+    target="lung nodule",
+    classes=("background", "nodule"),
+    source="LIDC-IDRI, The Cancer Imaging Archive",
+    licence="CC-BY 3.0",
+)
+
+
+def offset(source: str, out: str, size: Sequence[int] = (64, 80, 64), max_offset: int = 16, seed: int = 0) -> None:
+    """Put each volume of a domain at a random place in a larger, otherwise empty one.
+
+    Crops around their target tell where it is without a look at the image; after this they do not.
+
+    Args:
+        source: folder of a domain.
+        out: folder for a domain of the same name.
+        size: of the new volumes in voxels; no old one may be larger.
+        max_offset: greatest distance in voxels, along each axis, between the centres of the old and the new volume.
+        seed: of the places.
+    """
+    folder = Path(source)
+    domain = read_domain(folder)
+    cases = domain.cases
+    for case in cases:
+        if any(np.greater(nib.load(case.image).shape, size)):
+            raise ValueError(f"{case.image} has shape {nib.load(case.image).shape}, larger than {tuple(size)}.")
+    generator = np.random.default_rng(seed)
+    places = {case.name: generator.uniform(-1, 1, 3) for case in cases}
+    scans = {case.name: partial(_place, case.image, case.label, size, max_offset, places[case.name]) for case in cases}
+    facts = DomainFacts("as the source", folder.name, domain.classes, source=folder.name, licence="as the source")
+    _write(Path(out, folder.name), facts, scans, f"offset {size} {max_offset} {seed}")
+
+
+def nodules(source: str, out: str) -> None:
+    """Write cubes around lung nodules, with masks, as a domain.
+
+    Args:
+        source: folder with a dataset.json that lists "nodules", each with "image" and "mask".
+        out: folder for LIDC_NoduleCubes.
+    """
+    folder = Path(source)
+    entries = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))["nodules"]
+    pairs = {Path(entry["image"]).name.partition(".")[0]: entry for entry in entries}
+    scans = {name: partial(_read, folder / pair["image"], folder / pair["mask"]) for name, pair in pairs.items()}
+    _write(Path(out, "LIDC_NoduleCubes"), LIDC, scans, "nodules")
+
+
+def regions(image: str, label: str, out: str, classes: Sequence[str], parts: Sequence[int] = (2, 2, 3)) -> None:
+    """Cut one labelled CT into regions that do not overlap, and write them as a domain.
+
+    All regions are of one patient, so a score on some of them says how well that patient was learnt.
+
+    Args:
+        image: the scan.
+        label: its label.
+        out: folder for ExampleCT_Regions.
+        classes: names of the label's values, background first.
+        parts: number of regions along each axis.
+    """
+    facts = DomainFacts("CT", "organs", tuple(classes), source=Path(image).name, licence="see the scan's source")
+    scans = {
+        "region_" + "".join(map(str, index)): partial(_cut, Path(image), Path(label), index, parts)
+        for index in product(*map(range, parts))
+    }
+    _write(Path(out, "ExampleCT_Regions"), facts, scans, f"regions {parts}")
+
+
+def _write(folder: Path, facts: DomainFacts, scans: Mapping[str, Callable[[], Scan]], work: str) -> None:
+    written = write_domain(folder, facts, scans, f"{facts.target}, for an experiment", {"experiment": work})
+    print(f"{folder} {'is written' if written else 'is already there'}.")
+
+
+def _read(image: Path, label: Path) -> Scan:
+    volume = nib.load(image)
+    values = np.asarray(volume.dataobj)
+    return Scan(values.astype(np.float32), np.asarray(nib.load(label).dataobj), volume.affine)
+
+
+def _place(image: Path, label: Path, size: Sequence[int], max_offset: int, place: np.ndarray) -> Scan:
+    scan = _read(image, label)
+    slack = (np.array(size) - scan.label.shape) / 2
+    start = np.rint(slack + place * np.minimum(max_offset, slack)).astype(int)
+    pad = [(low, length - low - n) for low, length, n in zip(start, size, scan.label.shape, strict=True)]
+    affine = scan.affine.copy()
+    affine[:3, 3] -= affine[:3, :3] @ start
+    return Scan(np.pad(scan.image, pad, constant_values=scan.image.min()), np.pad(scan.label, pad), affine)
+
+
+def _cut(image: Path, label: Path, index: Sequence[int], parts: Sequence[int]) -> Scan:
+    scan = _read(image, label)
+    edges = [np.linspace(0, length, n + 1).astype(int) for length, n in zip(scan.label.shape, parts, strict=True)]
+    start = [edge[i] for edge, i in zip(edges, index, strict=True)]
+    region = tuple(slice(edge[i], edge[i + 1]) for edge, i in zip(edges, index, strict=True))
+    affine = scan.affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ start
+    return Scan(scan.image[region], scan.label[region], affine)
+
+
+if __name__ == "__main__":
+    run_commands({"offset": offset, "nodules": nodules, "regions": regions})

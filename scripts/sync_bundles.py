@@ -1,0 +1,94 @@
+"""Write the deliberate copies in the bundles from their one source in ``scripts/canonical``.
+
+A bundle must run alone, so each carries its own LICENSE, logging.conf and multi_gpu_train.json, and its train.json
+the same wiring of the engines. They are edited in ``scripts/canonical`` and copied by this script::
+
+    python scripts/sync_bundles.py           # write the copies
+    python scripts/sync_bundles.py --check   # fail if one differs (part of `make lint`)
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import fire
+
+ROOT = Path(__file__).parents[1]
+CANONICAL = ROOT / "scripts" / "canonical"
+FILES = {
+    "LICENSE": "LICENSE",
+    "logging.conf": "configs/logging.conf",
+    "multi_gpu_train.json": "configs/multi_gpu_train.json",
+}
+
+
+def sync(check: bool = False, bundles: str = str(ROOT / "bundles")) -> None:
+    """Copy the canonical files and engine wiring into every bundle.
+
+    Args:
+        check: change nothing; print what differs and exit with 1 if anything does.
+        bundles: folder of the bundles.
+    """
+    different = []
+    for bundle in sorted(path.parent.parent for path in Path(bundles).glob("*/configs/metadata.json")):
+        wanted = {bundle / target: (CANONICAL / name).read_text() for name, target in FILES.items()}
+        train = bundle / "configs" / "train.json"
+        wanted[train] = with_engine(train.read_text(), (CANONICAL / "engine.json").read_text())
+        for path, text in wanted.items():
+            if path.is_file() and path.read_text() == text:
+                continue
+            different.append(str(path))
+            if not check:
+                path.write_text(text)
+    if check and different:
+        sys.exit(f"error: {', '.join(different)} differ from scripts/canonical; run `python scripts/sync_bundles.py`.")
+    print(f"{len(different)} copies written." if not check else "All copies are equal.")
+
+
+def with_engine(config: str, engine: str) -> str:
+    """Return the text of a config with the values of all ids of the engine block replaced.
+
+    Works on the text, so that the layout of the rest, which people wrote, stays.
+
+    Raises:
+        ValueError: if the config lacks one of the ids.
+    """
+    for section, block in json.loads(engine).items():
+        parts = list(block) if section in ("train", "validate") else []
+        paths: list[tuple[str, ...]] = [(section, part) for part in parts] or [(section,)]
+        for path in paths:
+            start, end = find_value(config, path)
+            source_start, source_end = find_value(engine, path)
+            config = config[:start] + engine[source_start:source_end] + config[end:]
+    return config
+
+
+def find_value(text: str, path: tuple[str, ...]) -> tuple[int, int]:
+    """Return where the value of a key, or of a key inside an object, starts and ends in the text of a JSON object.
+
+    Example:
+        >>> find_value('{"a": {"b": 12}}', ("a", "b"))
+        (12, 14)
+    """
+    decoder, start, end = json.JSONDecoder(), 0, len(text)
+    for key in path:
+        position = text.index("{", start) + 1
+        while True:
+            position = text.find('"', position, end)
+            if position < 0:
+                raise ValueError(f"There is no {'#'.join(path)} in the config; add it, its value is filled in.")
+            found, colon = decoder.raw_decode(text, position)
+            start = text.index(":", colon) + 1
+            start += len(text[start:]) - len(text[start:].lstrip())
+            _, value_end = decoder.raw_decode(text, start)
+            if found == key:
+                end = value_end
+                break
+            position = value_end
+    return start, end
+
+
+if __name__ == "__main__":
+    fire.Fire(sync)

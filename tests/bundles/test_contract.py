@@ -1,0 +1,154 @@
+"""What holds for every bundle, whatever it does."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import shutil
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import jsonschema
+import pytest
+from monai.bundle import ConfigParser
+
+from scripts.sync_bundles import find_value, sync, with_engine
+from tests.conftest import BUNDLES, ROOT
+
+FILES = (
+    "LICENSE",
+    "docs/README.md",
+    "docs/data_license.txt",
+    *(
+        f"configs/{name}"
+        for name in (
+            "train.json",
+            "evaluate.json",
+            "inference.json",
+            "multi_gpu_train.json",
+            "smoke.json",
+            "metadata.json",
+            "logging.conf",
+        )
+    ),
+)
+
+each_bundle = pytest.mark.parametrize("bundle", BUNDLES, ids=lambda path: path.name)
+
+
+def read(path: Path) -> dict[str, object]:
+    content: dict[str, object] = json.loads(path.read_text())
+    return content
+
+
+@each_bundle
+def test_all_files_of_a_bundle_are_there(bundle: Path) -> None:
+    assert [name for name in FILES if not (bundle / name).is_file()] == []
+
+
+@each_bundle
+def test_metadata_fits_the_schema_and_its_version_is_in_the_changelog(bundle: Path) -> None:
+    content = read(bundle / "configs" / "metadata.json")
+    jsonschema.validate(content, read(Path(__file__).with_name("metadata_schema.json")))
+    assert content["version"] in content["changelog"]  # type: ignore[operator]
+    for tensor in ("inputs", "outputs"):
+        for description in content["network_data_format"][tensor].values():  # type: ignore[index]
+            assert len(description["channel_def"]) == description["num_channels"]
+
+
+def test_the_schema_refuses_what_is_missing_or_made_up() -> None:
+    schema = read(Path(__file__).with_name("metadata_schema.json"))
+    content = read(BUNDLES[0] / "configs" / "metadata.json")
+    for wrong in (
+        {k: v for k, v in content.items() if k != "changelog"},
+        {**content, "version": "one"},
+        {**content, "intended_use": "diagnosis"},
+        {**content, "surprise": 1},
+    ):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(wrong, schema)
+
+
+def imported_packages() -> set[str]:
+    """Return the names of the third-party packages that the package imports or MONAI's handlers need."""
+    found = {"itk", "scipy", "skimage", "tqdm", "tensorboard", "fire"}  # MONAI, ignite and torch import these late
+    for path in (ROOT / "med3d_components").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                found.add(node.module.partition(".")[0])
+            elif isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+    return found - set(sys.stdlib_module_names) - {"med3d_components", "monai", "torch", "numpy"}
+
+
+@each_bundle
+def test_metadata_names_every_package_that_is_needed(bundle: Path) -> None:
+    distributions = {"skimage": "scikit-image", "ignite": "pytorch-ignite"}
+    needed = {distributions.get(name, name) for name in imported_packages()}
+    named = set(read(bundle / "configs" / "metadata.json")["required_packages_version"])  # type: ignore[call-overload]
+    assert needed == named
+
+
+def test_requirements_pin_every_dependency_of_the_package() -> None:
+    pins = re.findall(r"^([\w-]+)==", (ROOT / "requirements.txt").read_text(), re.MULTILINE)
+    declared = [re.split(r"[<>=~; ]", line)[0] for line in metadata.requires("med3d-components") or []]
+    assert set(declared) == set(pins)
+
+
+@each_bundle
+def test_overlays_change_only_ids_that_exist_or_are_their_own(bundle: Path) -> None:
+    train = ConfigParser(read(bundle / "configs" / "train.json"))
+    own = {"trained", "baseline", "evaluating", "finalize", "_desc_", "_desc_trained", "_desc_baseline"}
+    for name in ("evaluate", "multi_gpu_train", "smoke"):
+        for key in set(read(bundle / "configs" / f"{name}.json")) - own:
+            parent = key.removeprefix("+").rpartition("#")[0] or key
+            assert parent in train, f"{name}.json: {key}"
+
+
+@each_bundle
+def test_every_run_list_checks_what_was_typed_first(bundle: Path) -> None:
+    for name, run_id in (("train", "training"), ("evaluate", "evaluating"), ("inference", "inference")):
+        config = read(bundle / "configs" / f"{name}.json")
+        assert config[run_id][0] == "@preflight"  # type: ignore[index]
+        assert config["run"] == f"%{run_id}"
+
+
+@each_bundle
+def test_initialize_needs_no_component_of_the_package(bundle: Path) -> None:
+    for name in ("train", "multi_gpu_train", "inference"):
+        entries = read(bundle / "configs" / f"{name}.json").get("initialize", [])
+        assert all(set(re.findall(r"@(\w+)", entry)) <= {"seed"} for entry in entries)  # type: ignore[union-attr]
+
+
+@pytest.fixture
+def copies(tmp_path: Path) -> Path:
+    for bundle in BUNDLES:
+        shutil.copytree(bundle, tmp_path / bundle.name, ignore=shutil.ignore_patterns("models", "eval", "checkpoints"))
+    return tmp_path
+
+
+def test_the_copies_in_the_bundles_equal_their_source() -> None:
+    sync(check=True)
+
+
+def test_a_changed_copy_is_found_and_written_anew(copies: Path) -> None:
+    train = copies / BUNDLES[0].name / "configs" / "train.json"
+    original = train.read_text()
+    train.write_text(original.replace('"train_handlers": "@train#handlers"', '"train_handlers": []'))
+    (train.parent / "logging.conf").unlink()
+    with pytest.raises(SystemExit, match=r"logging\.conf.*train\.json differ"):
+        sync(check=True, bundles=str(copies))
+    sync(bundles=str(copies))
+    assert train.read_text() == original
+    sync(check=True, bundles=str(copies))
+
+
+def test_the_engine_block_is_put_into_the_text_and_leaves_the_rest() -> None:
+    config = '{\n  "a": 1, "train": {"x": [1,  2], "trainer": {"old": "}"}},\n  "run": "%old"\n}'
+    engine = '{"train": {"trainer": {"new": 1}}, "run": "%training"}'
+    expected = '{\n  "a": 1, "train": {"x": [1,  2], "trainer": {"new": 1}},\n  "run": "%training"\n}'
+    assert with_engine(config, engine) == expected
+    with pytest.raises(ValueError, match="There is no train#loader in the config"):
+        find_value(config, ("train", "loader"))

@@ -1,0 +1,218 @@
+"""Real runs of the bundle, each in a process of its own."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from monai.bundle import ConfigWorkflow, verify_net_in_out
+
+from tests.conftest import ROOT, MakeDomain, RunBundle
+
+SOURCE = ROOT / "bundles" / "med3d_pretraining"
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    """Return a copy of the bundle, so that runs may write into it."""
+    ignored = shutil.ignore_patterns("models", "checkpoints", "eval")
+    return Path(shutil.copytree(SOURCE, tmp_path / SOURCE.name, ignore=ignored))
+
+
+@pytest.fixture
+def data(tmp_path: Path, make_domain: MakeDomain) -> Path:
+    """Return two domains of different spacing and number of classes."""
+    make_domain(tmp_path / "data" / "ct", cases=8, spacing=(1, 1, 2))
+    make_domain(tmp_path / "data" / "mr", cases=6, classes=3, seed=1)
+    return tmp_path / "data"
+
+
+def configs(bundle: Path, *names: str) -> str:
+    return str([str(bundle / "configs" / f"{name}.json") for name in names])
+
+
+def load(path: Path) -> dict[str, torch.Tensor]:
+    content: dict[str, torch.Tensor] = torch.load(path, weights_only=True)
+    return content
+
+
+def same(one: object, two: object) -> bool:
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, two)  # type: ignore[arg-type]
+    if isinstance(one, dict):
+        return one.keys() == two.keys() and all(same(one[key], two[key]) for key in one)  # type: ignore[attr-defined, index]
+    if isinstance(one, list):
+        return len(one) == len(two) and all(map(same, one, two))  # type: ignore[arg-type]
+    return bool(one == two)
+
+
+def test_train_evaluate_and_infer_from_the_root_inside_and_elsewhere(
+    bundle: Path, data: Path, tmp_path: Path, run_bundle: RunBundle
+) -> None:
+    smoke = ("--config_file", configs(bundle, "train", "smoke"), "--dataset_dir", data)
+    # From the repository's root: results go into the bundle.
+    run_bundle("run", "training", *smoke, "--num_workers", 2, cwd=ROOT)
+    assert {path.name for path in (bundle / "models").iterdir()} == {"model.pt", "settings.json"}
+    assert {path.name for path in (bundle / "checkpoints").iterdir()} == {"last.pt", "encoder.pt"}
+    names = {"metrics.csv", "cases.csv", "curves.png", "overlays.png", "split.json", "tensorboard"}
+    assert {path.name for path in (bundle / "eval").iterdir()} == names
+    with (bundle / "eval" / "metrics.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    assert list(table[0])[:5] == ["epoch", "train_loss", "val_mean_dice", "ct", "mr"]
+    assert [row["epoch"] for row in table] == ["1", "2"]
+    settings = json.loads((bundle / "models" / "settings.json").read_text())
+    assert settings["spacing"] == {"ct": [1.0, 1.0, 2.0], "mr": [1.0, 1.0, 1.0]}
+
+    # From inside the bundle: the weights decide depth and domains, not the flags.
+    files = "['configs/train.json','configs/evaluate.json']"
+    run_bundle("run", "evaluating", "--config_file", files, "--dataset_dir", data, cwd=bundle)
+    scores = json.loads((bundle / "eval" / "evaluation" / "evaluation.json").read_text())
+    best = load(bundle / "checkpoints" / "last.pt")["best"]
+    assert scores["val_mean_dice"] == pytest.approx(best["score"], abs=1e-6)  # type: ignore[index, call-overload]
+    assert 0 < scores["image_blind_baseline"] < 1
+
+    # From elsewhere: a volume of any orientation, the mask in its geometry.
+    affine = np.array([[0, 0, -1.2, 5], [-0.9, 0.1, 0, 6], [0.1, 0.9, 0, 7], [0, 0, 0, 1]])
+    volume = np.random.default_rng(0).normal(200, 20, (20, 30, 25)).astype(np.float32)
+    (tmp_path / "scans").mkdir()
+    nib.save(nib.Nifti1Image(volume, affine), tmp_path / "scans" / "scan.nii.gz")
+    inference = ("--config_file", bundle / "configs" / "inference.json", "--dataset_dir", tmp_path / "scans")
+    run_bundle("run", "inference", *inference, "--domain", "mr", cwd=tmp_path)
+    mask = nib.load(bundle / "eval" / "inference" / "scan_seg.nii.gz")
+    assert mask.shape == volume.shape
+    assert np.allclose(mask.affine, affine, atol=1e-5)
+    assert set(np.unique(mask.get_fdata())) <= {0, 1, 2}
+    output = run_bundle("run", *inference, "--domain", "xx", cwd=tmp_path, fails=True)
+    assert output.rstrip().endswith("error: There is no domain 'xx'; the network has ct, mr.")
+
+
+def test_wrong_input_ends_in_one_line_and_leaves_the_earlier_model(
+    bundle: Path, data: Path, run_bundle: RunBundle
+) -> None:
+    (bundle / "models").mkdir()
+    (bundle / "models" / "model.pt").write_text("precious")
+    smoke = ("run", "training", "--config_file", configs(bundle, "train", "smoke"), "--dataset_dir", data)
+
+    def last_line(*arguments: object) -> str:
+        return run_bundle(*smoke, *arguments, fails=True).rstrip().splitlines()[-1]
+
+    assert last_line("--epoch", 1).endswith("did you mean --epochs?")
+    assert last_line("--domains", "ct,xx").startswith("error: domains: xx not in")
+    assert last_line("--resume", "true").startswith("error:")
+    path = data / "ct" / "imagesTr" / "case_0.nii.gz"
+    path.write_bytes(path.read_bytes()[:-500])
+    assert "case_0.nii.gz is cut off" in last_line()
+    assert (bundle / "models" / "model.pt").read_text() == "precious"
+    # What only the voxels tell is found while training runs; the earlier model was moved, not lost.
+    nib.save(nib.Nifti1Image(np.full((24, 28, 20), np.nan, np.float32), np.diag([1, 1, 2, 1])), path)
+    line = last_line("--num_workers", 1)
+    assert line == f"error: {path}: the image holds NaN or infinite voxels; replace them, or leave the case out."
+    assert (bundle / "checkpoints" / "previous" / "1" / "model.pt").read_text() == "precious"
+
+
+def test_a_killed_run_resumes_bit_equal_with_any_number_of_workers(
+    bundle: Path, data: Path, tmp_path: Path, run_bundle: RunBundle
+) -> None:
+    arguments = ("run", "training", "--config_file", configs(bundle, "train", "smoke"), "--dataset_dir", data)
+    arguments = (*arguments, "--epochs", 3, "--batch_size", 1)
+
+    def target(name: str) -> tuple[object, ...]:
+        return ("--ckpt_dir", tmp_path / name, "--output_dir", tmp_path / name / "eval")
+
+    run_bundle(*arguments, *target("whole"))
+    whole = load(tmp_path / "whole" / "checkpoints" / "last.pt")
+    for workers in (0, 2):
+        kill_in_epoch(2, [*arguments, *target(f"killed{workers}"), "--num_workers", workers])
+        folder = tmp_path / f"killed{workers}"
+        assert load(folder / "checkpoints" / "last.pt")["epoch"] == 1
+        run_bundle(*arguments, *target(folder.name), "--num_workers", workers, "--resume", "True")
+        assert same(load(folder / "checkpoints" / "last.pt"), whole)
+        assert same(load(folder / "models" / "model.pt"), load(tmp_path / "whole" / "models" / "model.pt"))
+        table = "eval/metrics.csv"
+        assert (folder / table).read_text() == (tmp_path / "whole" / table).read_text()
+
+
+def kill_in_epoch(epoch: int, arguments: list[object]) -> None:
+    """Start a training and kill it, with its workers, after some steps of an epoch."""
+    command = [sys.executable, "-m", "monai.bundle", *map(str, arguments)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True, **streams)
+    assert process.stderr is not None
+    printed = ""
+    while f"train [{epoch}/3]: [4/" not in printed:
+        block = os.read(process.stderr.fileno(), 4096).decode(errors="replace")
+        assert block, printed
+        printed += block
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def test_two_processes_train_one_network_and_validate_as_one(
+    bundle: Path, data: Path, tmp_path: Path, run_bundle: RunBundle
+) -> None:
+    keep = "$torch.save(@network_def.state_dict(), os.path.join(@ckpt_dir, 'rank' + str(idist.get_rank()) + '.pt'))"
+    multi = json.loads((bundle / "configs" / "multi_gpu_train.json").read_text())
+    (bundle / "configs" / "keep.json").write_text(json.dumps({"finalize": [keep, *multi["finalize"]]}))
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    module = ["-m", "monai.bundle", "run", "training", "--dataset_dir", str(data)]
+    files = ["--config_file", configs(bundle, "train", "smoke", "multi_gpu_train", "keep")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    command = [*torchrun, *module, *files]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    first, second = (load(bundle / f"rank{rank}.pt") for rank in range(2))
+    assert same(first, second)
+    trained = load(bundle / "checkpoints" / "last.pt")
+    assert same(trained["network"], first)
+    files = ["--config_file", configs(bundle, "train", "evaluate")]
+    run_bundle("run", "evaluating", *files, "--dataset_dir", data, cwd=tmp_path)
+    scores = json.loads((bundle / "eval" / "evaluation" / "evaluation.json").read_text())
+    assert scores["val_mean_dice"] == pytest.approx(trained["best"]["score"], abs=1e-6)  # type: ignore[index, call-overload]
+
+
+@pytest.mark.parametrize("name", ["train", "inference"])
+def test_the_workflow_has_all_properties_that_monai_asks(
+    bundle: Path, data: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(bundle)
+    source = data if name == "train" else data / "ct" / "imagesTr"
+    workflow = ConfigWorkflow(
+        config_file=f"configs/{name}.json",
+        logging_file=False,
+        workflow_type=name,
+        dataset_dir=str(source),
+        depth=10,
+        num_workers=0,
+    )
+    workflow.initialize()
+    assert not workflow.check_properties()
+
+
+def test_the_inference_network_fits_the_metadata(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(bundle)
+    verify_net_in_out(
+        "network_def",
+        meta_file="configs/metadata.json",
+        config_file="configs/inference.json",
+        device="cpu",
+        p=1,
+        n=4,
+        any=32,
+        settings={
+            "depth": 10,
+            "shortcut_type": "B",
+            "dilations": [2, 4],
+            "classes": {"Task09_Spleen": ["background", "spleen"]},
+        },
+    )

@@ -1,0 +1,68 @@
+"""What many tests need: small domains in real files, and a command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+BUNDLES = sorted(path.parents[1] for path in ROOT.glob("bundles/*/configs/metadata.json"))
+
+MakeDomain = Callable[..., Path]
+RunBundle = Callable[..., str]
+
+
+@pytest.fixture
+def make_domain() -> MakeDomain:
+    """Write a domain of bright boxes in noise, in Medical Segmentation Decathlon layout."""
+    return write_domain
+
+
+def write_domain(
+    folder: Path,
+    cases: int = 4,
+    size: Sequence[int] = (24, 28, 20),
+    spacing: Sequence[float] = (1.0, 1.0, 1.0),
+    classes: int = 2,
+    seed: int = 0,
+) -> Path:
+    generator = np.random.default_rng(seed)
+    training = []
+    for case in range(cases):
+        label = np.zeros(size, np.uint8)
+        for value in range(1, classes):
+            start = [int(generator.integers(2, length - 12)) for length in size]
+            label[tuple(slice(low, low + 10) for low in start)] = value
+        image = (100 * label + generator.normal(200, 20, size)).astype(np.float32)
+        for kind, volume in (("images", image), ("labels", label)):
+            path = folder / f"{kind}Tr" / f"case_{case}.nii.gz"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            nib.save(nib.Nifti1Image(volume, np.diag([*spacing, 1.0])), path)
+        training.append({"image": f"./imagesTr/case_{case}.nii.gz", "label": f"./labelsTr/case_{case}.nii.gz"})
+    labels = {str(value): f"class {value}" if value else "background" for value in range(classes)}
+    (folder / "dataset.json").write_text(json.dumps({"labels": labels, "training": training}))
+    return folder
+
+
+@pytest.fixture
+def run_bundle() -> RunBundle:
+    """Run ``python -m monai.bundle`` in a process of its own and return what it printed."""
+
+    def run(*arguments: object, cwd: Path = ROOT, fails: bool = False) -> str:
+        command = [sys.executable, "-m", "monai.bundle", *map(str, arguments)]
+        # One thread: the tests' networks are too small to gain from more.
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""}
+        done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+        output = done.stdout + done.stderr
+        assert (done.returncode != 0) == fails, output
+        return output
+
+    return run

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from med3d_components.data import MultiDomainDatalist, list_images
+from tests.conftest import MakeDomain
+
+
+def edit(folder: Path, **changes: object) -> None:
+    path = folder / "dataset.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_spacing_is_the_median_of_the_training_images_of_each_domain(tmp_path: Path, make_domain: MakeDomain) -> None:
+    make_domain(tmp_path / "ct", spacing=(0.5, 0.5, 2))
+    folder = make_domain(tmp_path / "mr", cases=6)
+    for case, spacing in enumerate((1.0, 1.0, 1.2, 1.4, 5.0, 5.0)):
+        for kind in ("images", "labels"):
+            path = folder / f"{kind}Tr" / f"case_{case}.nii.gz"
+            nib.save(nib.Nifti1Image(nib.load(path).get_fdata().astype(np.float32), np.eye(4) * spacing), path)
+    datalist = MultiDomainDatalist(tmp_path, val_fraction=0.2)
+    training = datalist.split["mr"]["training"]
+    spacings = [(1.0, 1.0, 1.2, 1.4, 5.0, 5.0)[int(name[-1])] for name in training]
+    assert datalist.spacing["ct"] == [0.5, 0.5, 2.0]
+    assert datalist.spacing["mr"] == pytest.approx([float(np.median(spacings))] * 3)
+
+
+def test_the_region_is_the_largest_training_volume_in_multiples_of_eight(
+    tmp_path: Path, make_domain: MakeDomain
+) -> None:
+    make_domain(tmp_path / "a", size=(24, 28, 20))
+    assert MultiDomainDatalist(tmp_path).region == {"a": [24, 32, 24]}
+    assert MultiDomainDatalist(tmp_path, max_region=(16, 96, 96)).region == {"a": [16, 32, 24]}
+
+
+def test_the_split_depends_on_seed_and_names_alone(tmp_path: Path, make_domain: MakeDomain) -> None:
+    make_domain(tmp_path / "a", cases=10)
+    first = MultiDomainDatalist(tmp_path, val_fraction=0.3)
+    make_domain(tmp_path / "b", cases=5)
+    content = json.loads((tmp_path / "a" / "dataset.json").read_text())
+    edit(tmp_path / "a", training=content["training"][::-1])
+    second = MultiDomainDatalist(tmp_path, val_fraction=0.3)
+    assert first.split["a"] == second.split["a"]
+    assert len(first.split["a"]["validation"]) == 3
+    assert not set(first.split["a"]["validation"]) & set(first.split["a"]["training"])
+    assert MultiDomainDatalist(tmp_path, val_fraction=0.3, seed=1).split["a"] != first.split["a"]
+
+
+def test_every_domain_keeps_a_case_on_both_sides(tmp_path: Path, make_domain: MakeDomain) -> None:
+    make_domain(tmp_path / "a", cases=2)
+    for fraction in (0.0, 1.0):
+        datalist = MultiDomainDatalist(tmp_path, val_fraction=fraction)
+        assert (len(datalist.training), len(datalist.validation)) == (1, 1)
+
+
+def test_domains_can_be_named_in_three_ways(tmp_path: Path, make_domain: MakeDomain) -> None:
+    for name in "abc":
+        make_domain(tmp_path / name)
+    for names in ("a,b", ["b", "a"], ("a", "b", "a")):
+        assert list(MultiDomainDatalist(tmp_path, names).spacing) == ["a", "b"]
+    assert list(MultiDomainDatalist(tmp_path, "c").spacing) == ["c"]
+
+
+def test_a_folder_without_dataset_json_is_skipped_unless_it_is_named(
+    tmp_path: Path, make_domain: MakeDomain, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_domain(tmp_path / "a")
+    (tmp_path / "notes").mkdir()
+    with caplog.at_level(logging.WARNING):
+        assert list(MultiDomainDatalist(tmp_path).spacing) == ["a"]
+    assert "notes has no dataset.json and is skipped" in caplog.text
+    with pytest.raises(FileNotFoundError, match=r"notes/dataset\.json does not exist"):
+        MultiDomainDatalist(tmp_path, "notes")
+
+
+def test_the_channel_of_a_4d_image_comes_from_its_dataset(tmp_path: Path, make_domain: MakeDomain) -> None:
+    folder = make_domain(tmp_path / "a")
+    nib.save(nib.Nifti1Image(np.ones((24, 28, 20, 3), np.float32), np.eye(4)), folder / "imagesTr" / "case_0.nii.gz")
+    with pytest.raises(ValueError, match=r'has 3 channels; say which to use, as "channel": N'):
+        MultiDomainDatalist(tmp_path)
+    edit(folder, channel=2)
+    assert MultiDomainDatalist(tmp_path).channel == {"a": 2}
+    edit(folder, channel=3)
+    with pytest.raises(ValueError, match="there is no channel 3"):
+        MultiDomainDatalist(tmp_path)
+
+
+def test_unknown_domains_are_answered_with_those_there_are(tmp_path: Path, make_domain: MakeDomain) -> None:
+    make_domain(tmp_path / "a")
+    with pytest.raises(ValueError, match=r"domains: b not in .*; it holds a\."):
+        MultiDomainDatalist(tmp_path, "a,b")
+    with pytest.raises(FileNotFoundError, match="which is not a folder"):
+        MultiDomainDatalist(tmp_path / "none")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="holds no domain"):
+        MultiDomainDatalist(tmp_path / "empty")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"labels": {"0": "background", "2": "liver"}}, "without a gap"),
+        ({"labels": ["background"]}, "without a gap"),
+        ({"labels": {"0": "background"}}, "at least one class"),
+        ({"training": []}, "lists 0 training volumes"),
+        ({"training": [{"image": "./imagesTr/case_0.nii.gz"}] * 2}, "must have 'image' and 'label'"),
+    ],
+)
+def test_a_wrong_dataset_json_says_what_is_wrong(
+    tmp_path: Path, make_domain: MakeDomain, changes: dict[str, object], message: str
+) -> None:
+    edit(make_domain(tmp_path / "a"), **changes)
+    with pytest.raises(ValueError, match=message):
+        MultiDomainDatalist(tmp_path)
+
+
+def test_wrong_folders_and_files_are_named(tmp_path: Path, make_domain: MakeDomain) -> None:
+    (make_domain(tmp_path / "json") / "dataset.json").write_text("{")
+    with pytest.raises(ValueError, match=r"json/dataset\.json must be JSON"):
+        MultiDomainDatalist(tmp_path, "json")
+    make_domain(tmp_path / "with.dot")
+    with pytest.raises(ValueError, match="a dot in its name"):
+        MultiDomainDatalist(tmp_path, "with.dot")
+    (make_domain(tmp_path / "label") / "labelsTr" / "case_1.nii.gz").unlink()
+    with pytest.raises(FileNotFoundError, match=r"labelsTr/case_1\.nii\.gz, the label of"):
+        MultiDomainDatalist(tmp_path, "label")
+    shape = make_domain(tmp_path / "shape")
+    nib.save(nib.Nifti1Image(np.zeros((4, 5, 6), np.uint8), np.eye(4)), shape / "labelsTr" / "case_1.nii.gz")
+    with pytest.raises(ValueError, match=r"has size \(24, 28, 20\), but its label .* has \(4, 5, 6\)"):
+        MultiDomainDatalist(tmp_path, "shape")
+
+
+def test_images_are_listed_from_a_folder_or_a_file(tmp_path: Path) -> None:
+    for name in ("b.nrrd", "a.nii.gz", "notes.txt", "._a.nii.gz"):
+        (tmp_path / name).touch()
+    assert [Path(item["image"]).name for item in list_images(tmp_path)] == ["a.nii.gz", "b.nrrd"]
+    assert list_images(tmp_path / "b.nrrd") == [{"image": str(tmp_path / "b.nrrd")}]
+    for path in (tmp_path / "none", tmp_path / "notes.txt"):
+        with pytest.raises(FileNotFoundError, match="must be a volume or a folder of"):
+            list_images(path)

@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import pytest
+from monai.transforms import Compose, RandGaussianNoise
+
+from med3d_components.data import DataError, DomainDataset
+
+
+def test_a_draw_depends_on_its_seed_and_on_nothing_before_it() -> None:
+    import torch
+
+    def take(item: dict[str, torch.Tensor]) -> torch.Tensor:
+        return item["image"]
+
+    dataset = DomainDataset([{"image": torch.zeros(4)}], Compose([take, RandGaussianNoise(prob=1.0)]))
+    first = dataset[0, 5]
+    dataset[0]
+    assert torch.equal(dataset[0, 5], first)
+    assert not torch.equal(dataset[0, 6], first)
+
+
+def test_an_error_names_the_file_and_its_first_cause() -> None:
+    def fail(item: dict[str, str]) -> None:
+        try:
+            raise EOFError("Compressed file ended\nbefore the end")
+        except EOFError as e:
+            raise RuntimeError("applying transform") from e
+
+    with pytest.raises(DataError, match=r"^scan\.nii: Compressed file ended before the end$"):
+        DomainDataset([{"image": "scan.nii"}], fail)[0]

@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+import json
+from math import inf
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from scipy.ndimage import distance_transform_edt
+
+from med3d_components.data.decathlon import Scan
+from med3d_components.data.domains import DOMAINS_3DSEG8
+from med3d_components.data.synthetic import make_scan, write_sample
+from med3d_components.data.synthetic.recipes import RECIPES
+from med3d_components.data.synthetic.scans import voxel_centers
+from med3d_components.data.synthetic.shapes import ellipsoid, half_space, smooth_union, tube, waves
+from med3d_components.data.synthetic.sketch import Sketch
+
+DOMAINS = list(DOMAINS_3DSEG8)
+CASES = 4
+THIN = {("Task08_HepaticVessel", 1)}
+
+
+@pytest.fixture(scope="module")
+def scans() -> dict[str, list[Scan]]:
+    return {domain: [make_scan(domain, index) for index in range(CASES)] for domain in DOMAINS}
+
+
+def points(*places: tuple[float, float, float]) -> np.ndarray:
+    return np.array(places, np.float32).T
+
+
+def test_an_ellipsoid_has_its_surface_at_its_radii() -> None:
+    shape = ellipsoid((1, 2, 3), (10, 20, inf))
+    distance = shape.distance(points((1, 2, 3), (11, 2, 50), (1, 22, 3), (13, 2, 3), (1, 20, -99)))
+    np.testing.assert_allclose(distance[[1, 2]], 0, atol=1e-4)
+    assert distance[0] <= 0
+    assert 1 < distance[3] < 3
+    assert -3 < distance[4] < -1
+
+
+def test_an_ellipsoid_turns_about_its_centre() -> None:
+    shape = ellipsoid((5, 0, 0), (20, 2, 2), turn=(0, 0, 90))
+    assert (shape.distance(points((5, 19, 0), (5, 0, 0))) <= 0).all()
+    assert shape.distance(points((20, 0, 0))) > 0
+
+
+def test_a_tube_passes_through_its_knots_with_their_radii() -> None:
+    shape = tube((0, 0, 0, 4), (20, 10, 0, 3), (40, 0, 0, 2))
+    np.testing.assert_allclose(shape.distance(points((0, 0, 0), (20, 10, 0), (40, 0, 0))), (-4, -3, -2), atol=0.25)
+    np.testing.assert_allclose(shape.distance(points((0, 0, 4), (20, 10, 3), (40, 0, -2))), 0, atol=0.25)
+    assert shape.distance(points((500, 0, 0))) > 0
+
+
+def test_shapes_combine_as_sets() -> None:
+    ball, left = ellipsoid((0, 0, 0), (5, 5, 5)), half_space((0, 0, 0), (1, 0, 0))
+    here = points((-3, 0, 0), (3, 0, 0), (-9, 0, 0), (9, 0, 0))
+    inside = {"or": ball | left, "and": ball & left, "minus": ball - left, "grown": ball.grown(5)}
+    assert {name: (shape.distance(here) < 0).tolist() for name, shape in inside.items()} == {
+        "or": [True, True, True, False],
+        "and": [True, False, False, False],
+        "minus": [False, True, False, False],
+        "grown": [True, True, True, True],
+    }
+
+
+def test_a_smooth_union_fills_the_crease_only() -> None:
+    balls = [ellipsoid((x, 0, 0), (10, 10, 10)) for x in (-9, 9)]
+    sharp, smooth = balls[0] | balls[1], smooth_union(balls, blend=6)
+    crease, far = points((0, 5, 0)), points((-18, 0, 0))
+    assert sharp.distance(crease) > 0 > smooth.distance(crease)
+    np.testing.assert_allclose(smooth.distance(far), sharp.distance(far), atol=1e-4)
+
+
+def test_wrinkles_move_the_surface_by_their_depth() -> None:
+    ball = ellipsoid((0, 0, 0), (10, 10, 10))
+    wrinkled = ball.wrinkled(lambda here: np.ones((1, here.shape[1]), np.float32), depth=2)
+    here = points((3, 4, 5))
+    np.testing.assert_allclose(wrinkled.distance(here) - ball.distance(here), 2, atol=1e-5)
+
+
+def test_waves_are_smooth_and_of_unit_size() -> None:
+    here = np.random.default_rng(0).uniform(-500, 500, (3, 20000)).astype(np.float32)
+    value = waves(np.random.default_rng(1), wavelength=20, channels=3)
+    assert value(here).shape == (3, 20000)
+    np.testing.assert_allclose(value(here).std(axis=1), 1, atol=0.1)
+    assert np.abs(value(here + np.float32(0.2)) - value(here)).max() < 0.5
+
+
+def test_later_paint_covers_earlier_paint_in_image_and_label() -> None:
+    sketch = Sketch(np.random.default_rng(0), size=1, background=(-5, 5))
+    sketch.paint(ellipsoid((0, 0, 0), (9, 9, 9)), (100, 200), label=1)
+    sketch.paint(ellipsoid((0, 0, 0), (4, 4, 4)), 50)
+    image, label = sketch.render(points((0, 0, 0), (7, 0, 0), (30, 0, 0)), edge=1)
+    assert label.tolist() == [0, 1, 0]
+    np.testing.assert_allclose(image, [[50, 100, -5], [50, 200, 5]], rtol=0.05)
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_the_label_of_a_place_does_not_depend_on_the_grid(domain: str) -> None:
+    def look(affine: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+        recipe = RECIPES[domain]
+        sketch = Sketch(np.random.default_rng(3), recipe.size, recipe.background)
+        recipe.draw(sketch)
+        return sketch.render(voxel_centers(shape, affine), edge=1)[1].reshape(shape)
+
+    spacing, center = np.array(RECIPES[domain].spacing), np.array(RECIPES[domain].center)
+    plain = np.diag([*spacing, 1.0])
+    plain[:3, 3] = center - spacing * 20
+    flipped = plain[:, [2, 0, 1, 3]].copy()  # axes in another order, the first of them backwards
+    flipped[:, 3] += 40 * flipped[:, 0]
+    flipped[:, 0] *= -1
+    here, there = look(plain, (41, 41, 41)), look(flipped, (41, 41, 41))
+    np.testing.assert_array_equal(here, there[::-1].transpose(1, 2, 0))
+    assert here.any()
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_every_scan_shows_every_class_large_enough_for_a_stride_of_8(domain: str, scans: dict[str, list[Scan]]) -> None:
+    spacing = np.median([np.linalg.norm(scan.affine[:3, :3], axis=0).mean() for scan in scans[domain]])
+    for scan in scans[domain]:
+        assert set(np.unique(scan.label)) == set(range(len(DOMAINS_3DSEG8[domain].classes)))
+        for label in range(1, scan.label.max() + 1):
+            steps = np.linalg.norm(scan.affine[:3, :3], axis=0)
+            radius = distance_transform_edt(scan.label == label, sampling=steps).max() / spacing
+            assert radius >= (1 if (domain, label) in THIN else 3), f"label {label}"
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_scans_vary_in_grid_anatomy_and_orientation(domain: str, scans: dict[str, list[Scan]]) -> None:
+    affines = [scan.affine for scan in scans[domain]]
+    spacings = np.array([np.linalg.norm(affine[:3, :3], axis=0) for affine in affines])
+    assert len(np.unique(spacings.round(3), axis=0)) == CASES
+    assert (np.ptp(spacings, axis=1) > 0.02).all(), "every scan is anisotropic"
+    assert len({nib.aff2axcodes(affine) for affine in affines}) == CASES
+    oblique = [np.count_nonzero(affine[:3, :3].round(6)) > 3 for affine in affines]
+    assert any(oblique)
+    assert not all(oblique)
+    volumes = [np.sum(scan.label > 0) * abs(np.linalg.det(scan.affine[:3, :3])) for scan in scans[domain]]
+    assert len({round(volume) for volume in volumes}) == CASES
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_scans_have_the_size_and_scale_of_their_modality(domain: str, scans: dict[str, list[Scan]]) -> None:
+    facts = DOMAINS_3DSEG8[domain]
+    for scan in scans[domain]:
+        assert scan.image.dtype == np.int16
+        assert scan.image.shape == scan.label.shape + ((len(facts.channels),) if len(facts.channels) > 1 else ())
+        assert all(37 <= size <= 72 for size in scan.label.shape)
+        low, middle, high = np.percentile(scan.image, [0, 60, 100])
+        if facts.modality == "CT":
+            assert -1024 <= low < middle < 200 < high < 700
+        else:
+            assert 0 <= low < middle < high < 8000
+
+
+def test_mr_scans_have_scales_of_their_own(scans: dict[str, list[Scan]]) -> None:
+    highest = [np.percentile(scan.image, 99) for scan in scans["Task04_Hippocampus"]]
+    assert max(highest) > 1.2 * min(highest)
+
+
+def test_a_seed_makes_one_scan_and_another_seed_another() -> None:
+    one, again, other = (make_scan("Task09_Spleen", 0, seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one.image, again.image)
+    assert one.image.shape != other.image.shape or (one.image != other.image).any()
+
+
+def test_domains_of_one_seed_are_different_patients() -> None:
+    assert not np.array_equal(make_scan("Task09_Spleen", 0).affine, make_scan("Task03_Liver", 0).affine)
+
+
+def test_a_sample_is_byte_identical_for_a_seed_and_says_that_it_is_synthetic(tmp_path: Path) -> None:
+    folders = [tmp_path / name / "Task04_Hippocampus" for name in ("one", "two")]
+    for folder, cases in zip(folders, (2, 3), strict=True):
+        assert write_sample(folder, cases=cases, seed=5)
+    for path in folders[0].rglob("*.nii.gz"):
+        assert path.read_bytes() == (folders[1] / path.relative_to(folders[0])).read_bytes()
+    dataset = json.loads((folders[0] / "dataset.json").read_text())
+    assert dataset["synthetic"] == {"seed": 5, "cases": 2, "version": 1}
+    assert "SYNTHETIC" in dataset["description"]
+    assert "nothing about medicine" in dataset["description"]
+    assert not write_sample(folders[0], cases=2, seed=5)
+    with pytest.raises(FileExistsError, match="already holds other data"):
+        write_sample(folders[0], cases=2, seed=6)
+
+
+@pytest.mark.parametrize("cases", [0, -1, 2.5, "6"])
+def test_a_senseless_number_of_cases_is_refused(tmp_path: Path, cases: object) -> None:
+    with pytest.raises(ValueError, match=r"cases is .*, but must be a positive integer"):
+        write_sample(tmp_path / "Task09_Spleen", cases=cases)
+
+
+@pytest.mark.parametrize("seed", [-1, "x"])
+def test_a_senseless_seed_is_refused(tmp_path: Path, seed: object) -> None:
+    with pytest.raises(ValueError, match=r"seed is .*, but must be"):
+        write_sample(tmp_path / "Task09_Spleen", seed=seed)
+
+
+def test_an_unknown_domain_is_refused_with_the_list_of_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"no synthetic domain 'Task09'; there are .*Task09_Spleen"):
+        write_sample(tmp_path / "Task09")
+    with pytest.raises(ValueError, match="no synthetic domain"):
+        make_scan("Task09", 0)
+
+
+def test_recipes_exist_for_exactly_the_domains_of_3dseg8() -> None:
+    assert set(RECIPES) == set(DOMAINS_3DSEG8)

@@ -1,0 +1,55 @@
+"""A tiny training whose score is known beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from ignite.engine import Engine, Events
+
+from med3d_components.handlers import TrainingCheckpoint, TrainingReport
+from med3d_components.networks import Med3DNet
+
+Train = Callable[..., Engine]
+
+
+@pytest.fixture
+def train(tmp_path: Path) -> Train:
+    """Train for as many epochs as there are scores; a score of None stands for an epoch without validation."""
+
+    def run(scores: list[float | None], resume: bool = False, settings: dict[str, Any] | None = None) -> Engine:
+        torch.manual_seed(0)
+        network = Med3DNet({"liver": 2}, depth=10)
+        parameter = network.branches["liver"].bias
+        optimizer = torch.optim.SGD([parameter], lr=1.0)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: 0.5**epoch)
+
+        def step(engine: Engine, batch: float) -> list[dict[str, float]]:
+            parameter.grad = torch.ones_like(parameter)
+            optimizer.step()
+            return [{"loss": batch}]
+
+        trainer, evaluator = Engine(step), Engine(lambda engine, batch: None)
+        evaluator.state.epoch = 0
+
+        def validate() -> None:
+            schedule.step()
+            score = scores[trainer.state.epoch - 1]
+            if score is not None:
+                evaluator.state.epoch = trainer.state.epoch
+                evaluator.state.metrics = {"val_mean_dice": score, "liver": score, "liver/tumour": float("nan")}
+
+        trainer.add_event_handler(Events.EPOCH_COMPLETED, validate)
+        TrainingReport(tmp_path / "eval", evaluator, resume, split={"liver": []}).attach(trainer)
+        checkpoint = TrainingCheckpoint(
+            tmp_path, network, optimizer, schedule, evaluator, settings or {"depth": 10}, resume
+        )
+        checkpoint.attach(trainer)
+        trainer.run([1.0, 2.0], max_epochs=len(scores), epoch_length=2)
+        trainer.state.checkpoint = checkpoint
+        return trainer
+
+    return run

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from ignite.engine import Engine
+
+from med3d_components.handlers import StrictCheckpointLoader
+from med3d_components.networks import DilatedResNet, Med3DNet
+from med3d_components.weights import load_encoder
+from tests.handlers.conftest import Train
+
+
+def bias(path: Path) -> float:
+    return float(torch.load(path, weights_only=True)["branches.liver.bias"][0])
+
+
+def test_the_best_network_is_kept_not_the_last(train: Train, tmp_path: Path) -> None:
+    train([0.2])
+    best = bias(tmp_path / "models" / "model.pt")
+    train([0.2, 0.1, None])
+    assert bias(tmp_path / "models" / "model.pt") == best
+    last = torch.load(tmp_path / "checkpoints" / "last.pt", weights_only=True)
+    assert last["best"] == {"score": 0.2, "epoch": 1}
+    assert last["epoch"] == 3
+    assert float(last["network"]["branches.liver.bias"][0]) != best
+
+
+def test_models_holds_the_model_and_its_settings_alone(train: Train, tmp_path: Path) -> None:
+    train([0.2, 0.3])
+    assert sorted(path.name for path in (tmp_path / "models").iterdir()) == ["model.pt", "settings.json"]
+    assert json.loads((tmp_path / "models" / "settings.json").read_text()) == {"depth": 10}
+
+
+def test_the_encoder_file_loads_into_a_bare_encoder(train: Train, tmp_path: Path) -> None:
+    train([0.2])
+    assert load_encoder(DilatedResNet(10), str(tmp_path / "checkpoints" / "encoder.pt")).share == 1
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one_and_remembers_the_best(train: Train, tmp_path: Path) -> None:
+    scores = [0.5, 0.1, 0.2, 0.4]
+    train(scores)
+    whole = torch.load(tmp_path / "checkpoints" / "last.pt", weights_only=True)
+    train(scores[:2])
+    model = bias(tmp_path / "models" / "model.pt")
+    engine = train(scores, resume=True)
+    resumed = torch.load(tmp_path / "checkpoints" / "last.pt", weights_only=True)
+    assert engine.state.iteration == 8
+    assert all(torch.equal(resumed["network"][key], value) for key, value in whole["network"].items())
+    assert resumed["lr_scheduler"] == whole["lr_scheduler"]
+    assert resumed["best"] == whole["best"] == {"score": 0.5, "epoch": 1}
+    assert bias(tmp_path / "models" / "model.pt") == model
+
+
+def test_a_fresh_run_moves_an_earlier_one_aside(train: Train, tmp_path: Path) -> None:
+    for _ in range(3):
+        train([0.2])
+    folders = sorted((tmp_path / "checkpoints" / "previous").iterdir())
+    assert [folder.name for folder in folders] == ["1", "2"]
+    for folder in folders:
+        names = sorted(path.name for path in folder.iterdir())
+        assert names == ["encoder.pt", "last.pt", "model.pt", "settings.json"]
+
+
+def test_resuming_nothing_or_another_run_is_an_error(train: Train, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="there is nothing to resume"):
+        train([0.2], resume=True)
+    train([0.2])
+    with pytest.raises(ValueError, match="made with other settings for depth, seed"):
+        train([0.2, 0.3], resume=True, settings={"depth": 18, "seed": 1})
+    assert torch.load(tmp_path / "checkpoints" / "last.pt", weights_only=True)["epoch"] == 1
+
+
+def test_a_checkpoint_is_loaded_when_an_engine_starts(train: Train, tmp_path: Path) -> None:
+    train([0.2])
+    network = Med3DNet({"liver": 2}, depth=10)
+    engine = Engine(lambda engine, batch: None)
+    StrictCheckpointLoader(tmp_path / "models" / "model.pt", network).attach(engine)
+    engine.run([0])
+    assert network.branches["liver"].bias[0].item() == bias(tmp_path / "models" / "model.pt")

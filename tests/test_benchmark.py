@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import csv
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "benchmark.py"
+COLUMNS = ["name", "ours_s", "baseline_s", "ratio", "centre_shift_voxels"]
+
+
+def run(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), *arguments])
+    runpy.run_path(str(SCRIPT), run_name="__main__")
+
+
+def test_the_spacing_benchmark_prints_a_table_and_writes_it_as_csv_and_json(monkeypatch, capsys, tmp_path):
+    run(monkeypatch, "spacing", "--size", "32,30,12", "--repeats", "1", "--out", str(tmp_path / "figures"))
+
+    printed = capsys.readouterr().out
+    assert all(word in printed for word in (*COLUMNS, "cpu:", "threads:", "torch:", "label, nearest"))
+    with (tmp_path / "figures" / "spacing.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == COLUMNS
+    assert [row["name"] for row in rows] == ["image, bilinear", "image, bilinear, float32", "label, nearest"]
+    record = json.loads((tmp_path / "figures" / "spacing.json").read_text(encoding="utf-8"))
+    assert record["about"]["size"] == [32, 30, 12]
+    assert [row["name"] for row in record["rows"]] == [row["name"] for row in rows]
+    for row in record["rows"]:
+        assert row["ratio"] == pytest.approx(row["baseline_s"] / row["ours_s"])
+
+
+def test_both_resamplings_put_the_object_at_one_place(monkeypatch, tmp_path):
+    run(monkeypatch, "spacing", "--size", "100,96,40", "--repeats", "1", "--out", str(tmp_path))
+
+    rows = json.loads((tmp_path / "spacing.json").read_text(encoding="utf-8"))["rows"]
+    assert all(row["centre_shift_voxels"] < 0.1 for row in rows)
+
+
+def test_nothing_is_written_without_a_folder_and_earlier_files_are_kept(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    run(monkeypatch, "spacing", "--size", "8,8,4", "--repeats", "1")
+    assert list(tmp_path.iterdir()) == []
+
+    for _ in range(2):
+        run(monkeypatch, "spacing", "--size", "8,8,4", "--repeats", "1", "--out", "figures")
+    files = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*"))
+    assert files == [
+        "figures/earlier/1/spacing.csv",
+        "figures/earlier/1/spacing.json",
+        "figures/spacing.csv",
+        "figures/spacing.json",
+    ]
+
+
+def test_repeats_below_one_are_refused(monkeypatch):
+    with pytest.raises(ValueError, match="repeats is 0, but must be 1 or more"):
+        run(monkeypatch, "spacing", "--size", "8,8,4", "--repeats", "0")

@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from med3d_components.settings import read_settings
+from med3d_components.utils import write_json
+
+
+def test_settings_come_back_as_written(tmp_path: Path) -> None:
+    write_json(tmp_path / "settings.json", {"depth": 10, "spacing": {"a": [1.0, 1.0, 2.5]}})
+    assert read_settings(tmp_path / "settings.json") == {"depth": 10, "spacing": {"a": [1.0, 1.0, 2.5]}}
+
+
+def test_the_default_stands_in_for_a_missing_file_only(tmp_path: Path) -> None:
+    path = tmp_path / "settings.json"
+    assert read_settings(path, default={"depth": 50}) == {"depth": 50}
+    with pytest.raises(FileNotFoundError, match="train first"):
+        read_settings(path)
+    path.write_text("{")
+    with pytest.raises(ValueError, match="is not valid JSON"):
+        read_settings(path, default={"depth": 50})
