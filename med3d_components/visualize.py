@@ -25,7 +25,7 @@ def draw_curves(path: str | os.PathLike[str], rows: Sequence[Mapping[str, float]
         rows: one mapping per epoch with "epoch", "train_loss" and scores; "<domain>/<class>" is left out.
         key_metric: score drawn thick.
     """
-    figure = Figure(figsize=(11, 4), layout="constrained")
+    figure = Figure(figsize=(13, 4), layout="constrained")
     losses, scores = figure.subplots(1, 2)
     losses.plot([row["epoch"] for row in rows], [row["train_loss"] for row in rows], marker=".")
     losses.set(title="Training loss", xlabel="epoch")
@@ -36,7 +36,7 @@ def draw_curves(path: str | os.PathLike[str], rows: Sequence[Mapping[str, float]
         scores.plot(*zip(*points, strict=True), marker=".", label=f"{name} ({points[-1][1]:.3f})", **style)
     scores.set(title="Validation Dice", xlabel="epoch", ylim=(0, 1))
     if scores.lines:
-        scores.legend(fontsize="small")
+        scores.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
     _save(figure, path)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -25,10 +26,7 @@ class Med3DNet(nn.Module):
         depth: of the encoder, see :class:`DilatedResNet`.
         default_domain: the branch that runs when ``forward`` is given an image alone, as MONAI Label and exported
             networks do; by default the first of ``num_classes``.
-        shortcut_type: see :class:`DilatedResNet`.
-        in_channels: see :class:`DilatedResNet`.
-        dilations: see :class:`DilatedResNet`.
-        preactivation: see :class:`DilatedResNet`.
+        **encoder: further arguments of :class:`DilatedResNet`.
 
     Raises:
         ValueError: if there is no domain, a name holds a dot (it is part of a parameter's name), a domain has fewer
@@ -45,10 +43,7 @@ class Med3DNet(nn.Module):
         num_classes: Mapping[str, int],
         depth: int = 50,
         default_domain: str | None = None,
-        shortcut_type: str | None = None,
-        in_channels: int = 1,
-        dilations: Sequence[int] = (2, 4),
-        preactivation: bool = False,
+        **encoder: Any,
     ) -> None:
         super().__init__()
         if not num_classes:
@@ -61,7 +56,7 @@ class Med3DNet(nn.Module):
         self.default_domain = next(iter(num_classes)) if default_domain is None else default_domain
         self.domains = list(num_classes)
         self._check_domain(self.default_domain)
-        self.encoder = DilatedResNet(depth, shortcut_type, in_channels, dilations, preactivation)
+        self.encoder = DilatedResNet(depth, **encoder)
         self.branches = nn.ModuleDict(
             {name: nn.Conv3d(self.encoder.channels[-1], classes, 1) for name, classes in num_classes.items()}
         )

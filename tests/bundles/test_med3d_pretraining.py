@@ -15,8 +15,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from monai.bundle import ConfigWorkflow, verify_net_in_out
+from monai.bundle import ConfigWorkflow, ckpt_export, load, verify_net_in_out
 
+from med3d_components.networks import Med3DNet
+from med3d_components.utils import write_json
 from tests.conftest import ROOT, MakeDomain, RunBundle
 
 SOURCE = ROOT / "bundles" / "med3d_pretraining"
@@ -41,7 +43,7 @@ def configs(bundle: Path, *names: str) -> str:
     return str([str(bundle / "configs" / f"{name}.json") for name in names])
 
 
-def load(path: Path) -> dict[str, torch.Tensor]:
+def read(path: Path) -> dict[str, torch.Tensor]:
     content: dict[str, torch.Tensor] = torch.load(path, weights_only=True)
     return content
 
@@ -77,7 +79,7 @@ def test_train_evaluate_and_infer_from_the_root_inside_and_elsewhere(
     files = "['configs/train.json','configs/evaluate.json']"
     run_bundle("run", "evaluating", "--config_file", files, "--dataset_dir", data, cwd=bundle)
     scores = json.loads((bundle / "eval" / "evaluation" / "evaluation.json").read_text())
-    best = load(bundle / "checkpoints" / "last.pt")["best"]
+    best = read(bundle / "checkpoints" / "last.pt")["best"]
     assert scores["val_mean_dice"] == pytest.approx(best["score"], abs=1e-6)  # type: ignore[index, call-overload]
     assert 0 < scores["image_blind_baseline"] < 1
 
@@ -88,7 +90,7 @@ def test_train_evaluate_and_infer_from_the_root_inside_and_elsewhere(
     nib.save(nib.Nifti1Image(volume, affine), tmp_path / "scans" / "scan.nii.gz")
     inference = ("--config_file", bundle / "configs" / "inference.json", "--dataset_dir", tmp_path / "scans")
     run_bundle("run", "inference", *inference, "--domain", "mr", cwd=tmp_path)
-    mask = nib.load(bundle / "eval" / "inference" / "scan_seg.nii.gz")
+    mask = nib.read(bundle / "eval" / "inference" / "scan_seg.nii.gz")
     assert mask.shape == volume.shape
     assert np.allclose(mask.affine, affine, atol=1e-5)
     assert set(np.unique(mask.get_fdata())) <= {0, 1, 2}
@@ -130,16 +132,42 @@ def test_a_killed_run_resumes_bit_equal_with_any_number_of_workers(
         return ("--ckpt_dir", tmp_path / name, "--output_dir", tmp_path / name / "eval")
 
     run_bundle(*arguments, *target("whole"))
-    whole = load(tmp_path / "whole" / "checkpoints" / "last.pt")
+    whole = read(tmp_path / "whole" / "checkpoints" / "last.pt")
     for workers in (0, 2):
         kill_in_epoch(2, [*arguments, *target(f"killed{workers}"), "--num_workers", workers])
         folder = tmp_path / f"killed{workers}"
-        assert load(folder / "checkpoints" / "last.pt")["epoch"] == 1
+        assert read(folder / "checkpoints" / "last.pt")["epoch"] == 1
         run_bundle(*arguments, *target(folder.name), "--num_workers", workers, "--resume", "True")
-        assert same(load(folder / "checkpoints" / "last.pt"), whole)
-        assert same(load(folder / "models" / "model.pt"), load(tmp_path / "whole" / "models" / "model.pt"))
+        assert same(read(folder / "checkpoints" / "last.pt"), whole)
+        assert same(read(folder / "models" / "model.pt"), read(tmp_path / "whole" / "models" / "model.pt"))
         table = "eval/metrics.csv"
         assert (folder / table).read_text() == (tmp_path / "whole" / table).read_text()
+
+
+def test_export_and_load_rebuild_the_trained_network_from_its_settings(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    network = Med3DNet({"a": 2, "b": 3}, depth=10, dilations=(2, 2)).eval()
+    settings = {**network.encoder.settings, "classes": {"a": ["0", "1"], "b": ["0", "1", "2"]}}
+    write_json(bundle / "models" / "settings.json", settings)
+    torch.save(network.state_dict(), bundle / "models" / "model.pt")
+    monkeypatch.chdir(bundle)
+    ckpt_export(
+        "network_def",
+        filepath="models/model.ts",
+        ckpt_file="models/model.pt",
+        meta_file="configs/metadata.json",
+        config_file="configs/inference.json",
+        key_in_ckpt="",
+    )
+    image = torch.rand(1, 1, 24, 24, 24)
+    exported = torch.jit.load("models/model.ts").eval()
+    loaded = load(bundle.name, bundle_dir=str(bundle.parent), source="monaihosting", workflow_type="inference").eval()
+    with torch.no_grad():
+        assert torch.allclose(exported(image), network(image), atol=1e-5)
+        assert torch.equal(loaded(image), network(image))
+        assert torch.allclose(exported(image, domain="b"), network(image, domain="b"), atol=1e-5)
 
 
 def kill_in_epoch(epoch: int, arguments: list[object]) -> None:
@@ -171,9 +199,9 @@ def test_two_processes_train_one_network_and_validate_as_one(
     command = [*torchrun, *module, *files]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    first, second = (load(bundle / f"rank{rank}.pt") for rank in range(2))
+    first, second = (read(bundle / f"rank{rank}.pt") for rank in range(2))
     assert same(first, second)
-    trained = load(bundle / "checkpoints" / "last.pt")
+    trained = read(bundle / "checkpoints" / "last.pt")
     assert same(trained["network"], first)
     files = ["--config_file", configs(bundle, "train", "evaluate")]
     run_bundle("run", "evaluating", *files, "--dataset_dir", data, cwd=tmp_path)

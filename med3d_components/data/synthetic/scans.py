@@ -48,8 +48,7 @@ def write_sample(folder: str | os.PathLike[str], cases: int = 6, seed: int = 0) 
         raise ValueError(f"cases is {cases!r}, but must be a positive integer.")
     if not isinstance(seed, int) or seed < 0:
         raise ValueError(f"seed is {seed!r}, but must be an integer of 0 or more.")
-    stem = folder.name.split("_")[-1].lower()
-    scans = {f"{stem}_{i:03d}": functools.partial(make_scan, folder.name, i, seed) for i in range(cases)}
+    scans = {f"synthetic_{i:03d}": functools.partial(make_scan, folder.name, i, seed) for i in range(cases)}
     provenance = {"synthetic": {"seed": seed, "cases": cases, "version": VERSION}}
     return write_domain(folder, DOMAINS_3DSEG8[folder.name], scans, DESCRIPTION, provenance, licence="CC0 1.0")
 
