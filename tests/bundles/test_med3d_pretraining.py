@@ -90,7 +90,7 @@ def test_train_evaluate_and_infer_from_the_root_inside_and_elsewhere(
     nib.save(nib.Nifti1Image(volume, affine), tmp_path / "scans" / "scan.nii.gz")
     inference = ("--config_file", bundle / "configs" / "inference.json", "--dataset_dir", tmp_path / "scans")
     run_bundle("run", "inference", *inference, "--domain", "mr", cwd=tmp_path)
-    mask = nib.read(bundle / "eval" / "inference" / "scan_seg.nii.gz")
+    mask = nib.load(bundle / "eval" / "inference" / "scan_seg.nii.gz")
     assert mask.shape == volume.shape
     assert np.allclose(mask.affine, affine, atol=1e-5)
     assert set(np.unique(mask.get_fdata())) <= {0, 1, 2}
