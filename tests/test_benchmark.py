@@ -56,6 +56,7 @@ def test_nothing_is_written_without_a_folder_and_earlier_files_are_kept(monkeypa
     ]
 
 
-def test_repeats_below_one_are_refused(monkeypatch):
-    with pytest.raises(ValueError, match="repeats is 0, but must be 1 or more"):
+def test_repeats_below_one_are_refused(monkeypatch, capsys):
+    with pytest.raises(SystemExit):
         run(monkeypatch, "spacing", "--size", "8,8,4", "--repeats", "0")
+    assert capsys.readouterr().err == "error: repeats is 0, but must be 1 or more.\n"
