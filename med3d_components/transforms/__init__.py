@@ -1,6 +1,15 @@
 """Transforms: median spacing, domain-dependent cropping and checks, the MedicalNet demo's preprocessing."""
 
 from med3d_components.transforms.domain import CheckImaged, CheckLabeld, RandDomainCropd, SelectChanneld
+from med3d_components.transforms.medicalnet import MedicalNetDemoPreprocessd
 from med3d_components.transforms.spacing import MedianSpacing, MedianSpacingd
 
-__all__ = ["CheckImaged", "CheckLabeld", "MedianSpacing", "MedianSpacingd", "RandDomainCropd", "SelectChanneld"]
+__all__ = [
+    "CheckImaged",
+    "CheckLabeld",
+    "MedianSpacing",
+    "MedianSpacingd",
+    "MedicalNetDemoPreprocessd",
+    "RandDomainCropd",
+    "SelectChanneld",
+]

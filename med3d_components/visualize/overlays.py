@@ -1,4 +1,4 @@
-"""Pictures of a run: learning curves, and predictions laid over the image in three planes."""
+"""Predictions and labels laid over the image in three planes."""
 
 from __future__ import annotations
 
@@ -9,35 +9,12 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from med3d_components.utils import atomic_path
+from med3d_components.visualize.figure import save_figure
 
-__all__ = ["draw_curves", "draw_overlays"]
+__all__ = ["draw_overlays"]
 
 PLANES = ("sagittal", "coronal", "axial")
 COLORS = ("tab:orange", "tab:green", "tab:red", "tab:purple", "tab:cyan", "tab:pink")
-
-
-def draw_curves(path: str | os.PathLike[str], rows: Sequence[Mapping[str, float]], key_metric: str) -> None:
-    """Draw the training loss and the scores of each domain against the epoch.
-
-    Args:
-        path: PNG to write.
-        rows: one mapping per epoch with "epoch", "train_loss" and scores; "<domain>/<class>" is left out.
-        key_metric: score drawn thick.
-    """
-    figure = Figure(figsize=(13, 4), layout="constrained")
-    losses, scores = figure.subplots(1, 2)
-    losses.plot([row["epoch"] for row in rows], [row["train_loss"] for row in rows], marker=".")
-    losses.set(title="Training loss", xlabel="epoch")
-    names = dict.fromkeys(name for row in rows for name in row if "/" not in name)
-    for name in [name for name in names if name not in ("epoch", "train_loss")]:
-        points = [(row["epoch"], row[name]) for row in rows if name in row]
-        style = {"linewidth": 2.5, "color": "black"} if name == key_metric else {"linewidth": 1}
-        scores.plot(*zip(*points, strict=True), marker=".", label=f"{name} ({points[-1][1]:.3f})", **style)
-    scores.set(title="Validation Dice", xlabel="epoch", ylim=(0, 1))
-    if scores.lines:
-        scores.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
-    _save(figure, path)
 
 
 def draw_overlays(path: str | os.PathLike[str], cases: Sequence[Mapping[str, Any]]) -> None:
@@ -60,7 +37,7 @@ def draw_overlays(path: str | os.PathLike[str], cases: Sequence[Mapping[str, Any
                 _contours(axes, volume.take(index, plane).T, style)
             axes.set_axis_off()
             axes.set_title(f"{case['title']}\n{PLANES[plane]}" if plane == 0 else PLANES[plane], fontsize="small")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _middle(label: np.ndarray, plane: int) -> int:
@@ -74,8 +51,3 @@ def _contours(axes: Any, labels: np.ndarray, style: str) -> None:
         mask = (labels == value).astype(float)
         if min(mask.shape) > 1:
             axes.contour(mask, levels=[0.5], colors=COLORS[(value - 1) % len(COLORS)], linestyles=style, linewidths=1)
-
-
-def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=110)

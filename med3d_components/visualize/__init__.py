@@ -1,0 +1,6 @@
+"""Pictures: people look before they read."""
+
+from med3d_components.visualize.curves import draw_curves
+from med3d_components.visualize.overlays import draw_overlays
+
+__all__ = ["draw_curves", "draw_overlays"]
