@@ -1,34 +1,49 @@
-"""Transforms whose parameters depend on the domain of the sample."""
+"""Transforms whose parameters may depend on the domain of the sample.
+
+Such a parameter is one value for all samples, or a mapping from domain name to value.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.transforms import Compose, MapTransform, RandCropByPosNegLabeld, Randomizable, SpatialPadd
 
-__all__ = ["CheckImaged", "CheckLabeld", "RandDomainCropd", "SelectChanneld", "of_domain"]
+__all__ = ["CheckImaged", "CheckLabeld", "RandDomainCropd", "SelectChanneld", "each_domain", "of_domain"]
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
-def of_domain(values: Mapping[str, T], data: Mapping[Hashable, Any], domain_key: str = "domain") -> T:
-    """Return the value for the domain of a sample; a sample that names none has the only one there is.
+def of_domain(values: Mapping[str, T] | T, data: Mapping[Hashable, Any], domain_key: str = "domain") -> T:
+    """Return the value for the domain of a sample.
+
+    What is no mapping holds for every sample. From a mapping, a sample that names no domain takes the only entry.
 
     Raises:
         ValueError: if the sample's domain is not in ``values``, or it names none and there are several.
     """
+    if not isinstance(values, Mapping):
+        return values
     if domain_key in data:
         domain = data[domain_key]
         if domain in values:
-            return values[domain]
+            return cast(T, values[domain])
         raise ValueError(f"There is no domain {domain!r}; known are {', '.join(values)}.")
     if len(values) == 1:
-        return next(iter(values.values()))
+        return cast(T, next(iter(values.values())))
     raise ValueError(f"The sample has no {domain_key!r} entry, and there are several domains: {', '.join(values)}.")
+
+
+def each_domain(values: Mapping[str, T] | T, function: Callable[[T], R]) -> dict[str, R] | R:
+    """Apply a function to the one value, or to that of each domain."""
+    if isinstance(values, Mapping):
+        return {name: function(value) for name, value in values.items()}
+    return function(values)
 
 
 class SelectChanneld(MapTransform):
@@ -36,7 +51,7 @@ class SelectChanneld(MapTransform):
 
     Args:
         keys: images.
-        channel: domain name to index of the channel. A single-channel image is taken as it is.
+        channel: index of the channel, or domain name to index. A single-channel image is taken as it is.
         domain_key: entry of the sample that names its domain.
 
     Raises:
@@ -47,7 +62,7 @@ class SelectChanneld(MapTransform):
         torch.Size([1, 8, 8, 8])
     """
 
-    def __init__(self, keys: KeysCollection, channel: Mapping[str, int], domain_key: str = "domain") -> None:
+    def __init__(self, keys: KeysCollection, channel: Mapping[str, int] | int, domain_key: str = "domain") -> None:
         super().__init__(keys)
         self.channel = channel
         self.domain_key = domain_key
@@ -89,14 +104,14 @@ class CheckLabeld(MapTransform):
 
     Args:
         keys: labels.
-        num_classes: domain name to number of classes; values from 0 to that number less one are allowed.
+        num_classes: number of classes, or domain name to number; values from 0 to it less one are allowed.
         domain_key: entry of the sample that names its domain.
 
     Raises:
         ValueError: naming the values.
     """
 
-    def __init__(self, keys: KeysCollection, num_classes: Mapping[str, int], domain_key: str = "domain") -> None:
+    def __init__(self, keys: KeysCollection, num_classes: Mapping[str, int] | int, domain_key: str = "domain") -> None:
         super().__init__(keys)
         self.num_classes = num_classes
         self.domain_key = domain_key
@@ -116,12 +131,12 @@ class CheckLabeld(MapTransform):
 class RandDomainCropd(Randomizable, MapTransform):
     """Crop a random region of the domain's size, padding volumes that are smaller.
 
-    MONAI's ``RandCropByPosNegLabeld`` with a region per domain. Half of the regions are centred on the foreground;
-    a volume without any gives regions from everywhere.
+    MONAI's ``RandCropByPosNegLabeld`` with a region per domain, after padding. Half of the regions are centred on the
+    foreground; a volume without any gives regions from everywhere.
 
     Args:
         keys: image and label, (C, H, W, D).
-        region: domain name to size in voxels.
+        region: size in voxels, or domain name to size.
         label_key: entry that tells the foreground.
         domain_key: entry of the sample that names its domain.
 
@@ -134,22 +149,20 @@ class RandDomainCropd(Randomizable, MapTransform):
     def __init__(
         self,
         keys: KeysCollection,
-        region: Mapping[str, Sequence[int]],
+        region: Mapping[str, Sequence[int]] | Sequence[int],
         label_key: str = "label",
         domain_key: str = "domain",
     ) -> None:
         MapTransform.__init__(self, keys)
-        self.crops = {
-            name: Compose([SpatialPadd(keys, size), RandCropByPosNegLabeld(keys, label_key, size)])
-            for name, size in region.items()
-        }
+        self.crops = each_domain(
+            region, lambda size: Compose([SpatialPadd(keys, size), RandCropByPosNegLabeld(keys, label_key, size)])
+        )
         self.domain_key = domain_key
 
     def set_random_state(self, seed: int | None = None, state: np.random.RandomState | None = None) -> RandDomainCropd:
         """Seed the crops of all domains."""
         super().set_random_state(seed, state)
-        for crop in self.crops.values():
-            crop.set_random_state(state=self.R)
+        each_domain(self.crops, lambda crop: crop.set_random_state(state=self.R))
         return self
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

@@ -19,14 +19,13 @@ from monai.transforms.utils import scale_affine
 from monai.utils import TraceKeys, ensure_tuple_rep
 from torch.nn import functional as F
 
-from med3d_components.transforms.domain import of_domain
+from med3d_components.transforms.domain import each_domain, of_domain
 
 __all__ = ["MedianSpacing", "MedianSpacingd", "is_label_key"]
 
 # One trilinear call is faster than one linear call per axis. Plain "nearest" of torch takes the first corner of a voxel
 # for its place, up to half a voxel off; "nearest-exact" takes its centre.
 TORCH_MODES = {"bilinear": "trilinear", "nearest": "nearest-exact"}
-ANY_DOMAIN = "*"  # name of a spacing given without domains
 
 
 class MedianSpacing(InvertibleTransform):
@@ -138,18 +137,17 @@ class MedianSpacingd(MapTransform, InvertibleTransform):
         self.mode = [
             _default_mode(key) if m is None else _check_mode(m) for key, m in zip(self.keys, modes, strict=True)
         ]
-        by_domain = spacing if isinstance(spacing, Mapping) else {ANY_DOMAIN: spacing}
-        if not by_domain:
+        if isinstance(spacing, Mapping) and not spacing:
             raise ValueError("spacing is an empty mapping, but needs a domain's name with its spacing in mm.")
-        self.by_domain = {name: _check_spacing(triple) for name, triple in by_domain.items()}
+        self.spacing = each_domain(spacing, _check_spacing)
         self.domain_key = domain_key
         # One array transform for all domains and keys: Invertd hands its inverse a volume without its domain.
-        self.resampler = MedianSpacing(next(iter(self.by_domain.values())))
+        self.resampler = MedianSpacing((1.0, 1.0, 1.0))
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return the sample with its volumes resampled."""
         d = dict(data)
-        spacing = self.by_domain.get(ANY_DOMAIN) or of_domain(self.by_domain, d, self.domain_key)
+        spacing = of_domain(self.spacing, d, self.domain_key)
         first: MetaTensor | None = None
         for key, mode in self.key_iterator(d, self.mode):
             # The first volume decides for its likes: affines equal up to rounding must not give two sizes.
