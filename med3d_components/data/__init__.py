@@ -1,8 +1,9 @@
 """Domains, datalists, samplers and synthetic volumes."""
 
-from med3d_components.data.datalist import MultiDomainDatalist, list_images
+from med3d_components.data.datalist import MultiDomainDatalist, SegmentationDatalist
 from med3d_components.data.dataset import DataError, DomainDataset
 from med3d_components.data.domains import DOMAINS_3DSEG8
+from med3d_components.data.listing import list_images
 from med3d_components.data.sampler import DomainBatchSampler, ShardSampler
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "DomainBatchSampler",
     "DomainDataset",
     "MultiDomainDatalist",
+    "SegmentationDatalist",
     "ShardSampler",
     "list_images",
 ]

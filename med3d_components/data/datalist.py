@@ -1,6 +1,6 @@
-"""Several Decathlon-style folders as one list of training and validation items.
+"""Decathlon-style folders as lists of training and validation items.
 
-Each domain is a folder with a ``dataset.json`` in the layout of the Medical Segmentation Decathlon; its name is the
+A domain is a folder with a ``dataset.json`` in the layout of the Medical Segmentation Decathlon; its name is the
 folder's name. Everything here is read from file headers, so that thousands of volumes take seconds and every mistake
 that a header shows is found before training starts.
 """
@@ -20,8 +20,9 @@ import numpy as np
 
 from med3d_components.data.domains import DOMAINS_3DSEG8
 from med3d_components.data.headers import Header, read_header
+from med3d_components.data.listing import case_name
 
-__all__ = ["Case", "Domain", "MultiDomainDatalist", "list_images", "read_domain"]
+__all__ = ["Case", "Domain", "MultiDomainDatalist", "SegmentationDatalist", "read_domain"]
 
 logger = logging.getLogger(__name__)
 
@@ -56,25 +57,72 @@ class Domain:
         return sorted(ordered[count:], key=_name), sorted(ordered[:count], key=_name)
 
 
-class MultiDomainDatalist:
-    """Training and validation items of all domains below a folder, with what the network needs to know of them.
+class SegmentationDatalist:
+    """Training and validation items of one Decathlon-style folder, with what the network needs to know of it.
 
     Args:
-        dataset_dir: folder that holds one sub-folder per domain.
+        dataset_dir: folder with a ``dataset.json``.
+        val_fraction: share of the cases used for validation, at least one case.
+        seed: of the split.
+        max_region: upper limit, in voxels, of the regions that training crops.
+
+    Attributes:
+        name: of the folder.
+        classes: names, background first.
+        channel: that is used of a 4-D image.
+        training: items ``{"image", "label", "case"}``.
+        validation: the same for validation.
+        split: names of the training and of the validation cases.
+        spacing: median spacing in mm of the training images (Med3D, section 3.1), axes as in RAS.
+        region: that training crops, in voxels at that spacing: the largest training volume, rounded up to a multiple
+            of the encoder's output stride, within ``max_region``.
+
+    Raises:
+        FileNotFoundError: if the folder or a file named in its ``dataset.json`` does not exist.
+        ValueError: for invalid folders and headers; the message names the file.
+
+    Example:
+        >>> SegmentationDatalist("Task09_Spleen").spacing  # doctest: +SKIP
+        [0.79, 0.79, 5.0]
+    """
+
+    def __init__(
+        self,
+        dataset_dir: str | os.PathLike[str],
+        val_fraction: float = 0.1,
+        seed: int = 0,
+        max_region: Sequence[int] = (96, 96, 96),
+    ) -> None:
+        domain = read_domain(Path(dataset_dir).resolve())
+        training, validation = domain.split(val_fraction, seed)
+        self.name = domain.name
+        self.classes = list(domain.classes)
+        self.channel = domain.channel
+        self.training, self.validation = [_item(case) for case in training], [_item(case) for case in validation]
+        self.split = {"training": [case.name for case in training], "validation": [case.name for case in validation]}
+        headers = [case.header for case in training]
+        spacing = np.median([header.spacing for header in headers], axis=0)
+        sizes = np.array([np.multiply(header.size, header.spacing) / spacing for header in headers])
+        region = np.minimum(8 * np.ceil(sizes.round().max(axis=0) / 8), max_region)
+        self.spacing = [float(value) for value in spacing]
+        self.region = [int(value) for value in region]
+
+
+class MultiDomainDatalist:
+    """Training and validation items of all domains below a folder: a :class:`SegmentationDatalist` of each.
+
+    Args:
+        dataset_dir: folder that holds one sub-folder per domain, or is one domain itself.
         domains: names of the domains to use: a list, one name, or names joined by commas; None for all.
         val_fraction: share of each domain's cases used for validation, at least one case.
         seed: of the split.
         max_region: upper limit, in voxels, of the regions that training crops.
 
     Attributes:
-        domains: the domains, sorted by name.
-        training: items ``{"image", "label", "domain", "case"}`` of all domains.
+        domains: names, sorted.
+        training: items ``{"image", "label", "case", "domain"}`` of all domains.
         validation: the same for validation.
-        classes: domain name to class names, background first.
-        channel: domain name to the channel that is used of a 4-D image.
-        spacing: domain name to the median spacing in mm of its training images (Med3D, section 3.1), axes as in RAS.
-        region: domain name to the region that training crops, in voxels at that spacing: the largest training volume,
-            rounded up to a multiple of the encoder's output stride, within ``max_region``.
+        classes, channel, split, spacing, region: domain name to what :class:`SegmentationDatalist` says of it.
 
     Raises:
         FileNotFoundError: if the folder or a file named in a ``dataset.json`` does not exist.
@@ -94,34 +142,16 @@ class MultiDomainDatalist:
         seed: int = 0,
         max_region: Sequence[int] = (96, 96, 96),
     ) -> None:
-        self.domains = [read_domain(folder) for folder in _find_domains(Path(dataset_dir), domains)]
-        self.training: list[dict[str, str]] = []
-        self.validation: list[dict[str, str]] = []
-        self.spacing: dict[str, list[float]] = {}
-        self.region: dict[str, list[int]] = {}
-        for domain in self.domains:
-            training, validation = domain.split(val_fraction, seed)
-            self.training += [_item(domain, case) for case in training]
-            self.validation += [_item(domain, case) for case in validation]
-            headers = [case.header for case in training]
-            spacing = np.median([header.spacing for header in headers], axis=0)
-            sizes = np.array([np.multiply(header.size, header.spacing) / spacing for header in headers])
-            region = np.minimum(8 * np.ceil(sizes.round().max(axis=0) / 8), max_region)
-            self.spacing[domain.name] = [float(value) for value in spacing]
-            self.region[domain.name] = [int(value) for value in region]
-        self.classes = {domain.name: list(domain.classes) for domain in self.domains}
-        self.channel = {domain.name: domain.channel for domain in self.domains}
-
-    @property
-    def split(self) -> dict[str, dict[str, list[str]]]:
-        """Per domain: names of the training and of the validation cases."""
-        parts = {"training": self.training, "validation": self.validation}
-        return {
-            domain.name: {
-                part: [item["case"] for item in items if item["domain"] == domain.name] for part, items in parts.items()
-            }
-            for domain in self.domains
-        }
+        folders = _find_domains(Path(dataset_dir), domains)
+        lists = {folder.name: SegmentationDatalist(folder, val_fraction, seed, max_region) for folder in folders}
+        self.domains = list(lists)
+        self.training = [{**item, "domain": name} for name, part in lists.items() for item in part.training]
+        self.validation = [{**item, "domain": name} for name, part in lists.items() for item in part.validation]
+        self.classes = {name: part.classes for name, part in lists.items()}
+        self.channel = {name: part.channel for name, part in lists.items()}
+        self.split = {name: part.split for name, part in lists.items()}
+        self.spacing = {name: part.spacing for name, part in lists.items()}
+        self.region = {name: part.region for name, part in lists.items()}
 
 
 def read_domain(folder: Path) -> Domain:
@@ -155,31 +185,14 @@ def read_domain(folder: Path) -> Domain:
     return Domain(folder.name, classes, _channel(path, content, cases), cases)
 
 
-def list_images(path: str | os.PathLike[str]) -> list[dict[str, str]]:
-    """List the volumes of a folder, or one volume, as items ``{"image": path}``.
-
-    Raises:
-        FileNotFoundError: if there is no such file or folder, or no volume in it.
-
-    Example:
-        >>> list_images("imagesTs")  # doctest: +SKIP
-        [{'image': 'imagesTs/spleen_1.nii.gz'}]
-    """
-    path = Path(path)
-    endings = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd")
-    files = [path] if path.is_file() else sorted(path.iterdir()) if path.is_dir() else []
-    images = [file for file in files if file.name.lower().endswith(endings) and not file.name.startswith(".")]
-    if not images:
-        raise FileNotFoundError(
-            f"dataset_dir is {path}, but must be a volume or a folder of {', '.join(endings)} files."
-        )
-    return [{"image": str(file)} for file in images]
-
-
 def _find_domains(dataset_dir: Path, names: str | Sequence[str] | None) -> list[Path]:
     if not dataset_dir.is_dir():
         raise FileNotFoundError(f"dataset_dir is {dataset_dir}, which is not a folder; give the folder of the domains.")
-    folders = {folder.name: folder for folder in sorted(dataset_dir.glob("[!.]*")) if folder.is_dir()}
+    if (dataset_dir / "dataset.json").is_file():
+        dataset_dir = dataset_dir.resolve()
+        folders = {dataset_dir.name: dataset_dir}
+    else:
+        folders = {folder.name: folder for folder in sorted(dataset_dir.glob("[!.]*")) if folder.is_dir()}
     if names is None:
         for name, folder in list(folders.items()):
             if not (folder / "dataset.json").is_file():
@@ -206,7 +219,7 @@ def _read_case(path: Path, entry: Any) -> Case:
     header, label_header = read_header(image), read_header(label)
     if header.size != label_header.size:
         raise ValueError(f"{image} has size {header.size}, but its label {label} has {label_header.size}.")
-    return Case(image.name.removesuffix(".gz").removesuffix(".nii"), image, label, header)
+    return Case(case_name(image), image, label, header)
 
 
 def _channel(path: Path, content: dict[str, Any], cases: Sequence[Case]) -> int:
@@ -223,8 +236,8 @@ def _channel(path: Path, content: dict[str, Any], cases: Sequence[Case]) -> int:
     return int(channel)
 
 
-def _item(domain: Domain, case: Case) -> dict[str, str]:
-    return {"image": str(case.image), "label": str(case.label), "domain": domain.name, "case": case.name}
+def _item(case: Case) -> dict[str, str]:
+    return {"image": str(case.image), "label": str(case.label), "case": case.name}
 
 
 def _hash(text: str) -> bytes:

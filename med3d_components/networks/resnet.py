@@ -47,6 +47,14 @@ DEPTHS = {
 }
 WIDTHS = (64, 128, 256, 512)
 STRIDES = (1, 2, 1, 1)
+STAGES = {
+    "stem": ("conv1", "bn1"),
+    "layer1": ("layer1",),
+    "layer2": ("layer2",),
+    "layer3": ("layer3",),
+    "layer4": ("layer4", "final"),
+}
+"""What can be frozen: name to modules."""
 
 
 class DilatedResNet(nn.Module):
@@ -61,13 +69,14 @@ class DilatedResNet(nn.Module):
             trained with 2 and 4, which is the default.
         preactivation: BatchNorm and ReLU before each convolution, a variant the paper has at depth 200 alone. Nobody
             published its weights.
+        frozen_stages: names of ``STAGES`` that do not learn: neither weights nor BatchNorm statistics change.
 
     Attributes:
         channels: widths of the five maps, shallow to deep.
         output_stride: 8, the factor between the input and the deepest map.
 
     Raises:
-        ValueError: for a depth, shortcut or variant that does not exist.
+        ValueError: for a depth, shortcut, variant or stage that does not exist.
 
     Example:
         >>> encoder = DilatedResNet(depth=10)
@@ -84,6 +93,7 @@ class DilatedResNet(nn.Module):
         in_channels: int = 1,
         dilations: Sequence[int] = (2, 4),
         preactivation: bool = False,
+        frozen_stages: Sequence[str] = (),
     ) -> None:
         super().__init__()
         if depth not in DEPTHS:
@@ -124,6 +134,7 @@ class DilatedResNet(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv3d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        self.frozen_modules = self._freeze(frozen_stages)
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Return the five maps of ``x``.
@@ -140,6 +151,23 @@ class DilatedResNet(nn.Module):
         layer3 = self.layer3(layer2)
         layer4 = self.final(self.layer4(layer3))
         return [stem, layer1, layer2, layer3, layer4]
+
+    def train(self, mode: bool = True) -> DilatedResNet:
+        """Set the training mode, in which frozen stages go on using their BatchNorm statistics as they are."""
+        super().train(mode)
+        for name in self.frozen_modules:
+            self.get_submodule(name).eval()
+        return self
+
+    def _freeze(self, stages: Sequence[str]) -> list[str]:
+        """Stop the gradients of stages and return the names of their modules."""
+        unknown = [name for name in stages if name not in STAGES]
+        if unknown or isinstance(stages, str):
+            raise ValueError(f"frozen_stages is {stages!r}, but must be a list of names among {', '.join(STAGES)}.")
+        modules = [module for name in stages for module in STAGES[name]]
+        for module in modules:
+            self.get_submodule(module).requires_grad_(False)
+        return modules
 
 
 class ShortcutA(nn.Module):

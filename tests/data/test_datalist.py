@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from med3d_components.data import MultiDomainDatalist, list_images
+from med3d_components.data import MultiDomainDatalist, SegmentationDatalist
 from tests.conftest import MakeDomain
 
 
@@ -136,11 +136,12 @@ def test_wrong_folders_and_files_are_named(tmp_path: Path, make_domain: MakeDoma
         MultiDomainDatalist(tmp_path, "shape")
 
 
-def test_images_are_listed_from_a_folder_or_a_file(tmp_path: Path) -> None:
-    for name in ("b.nrrd", "a.nii.gz", "notes.txt", "._a.nii.gz"):
-        (tmp_path / name).touch()
-    assert [Path(item["image"]).name for item in list_images(tmp_path)] == ["a.nii.gz", "b.nrrd"]
-    assert list_images(tmp_path / "b.nrrd") == [{"image": str(tmp_path / "b.nrrd")}]
-    for path in (tmp_path / "none", tmp_path / "notes.txt"):
-        with pytest.raises(FileNotFoundError, match="must be a volume or a folder of"):
-            list_images(path)
+def test_a_folder_that_is_a_domain_itself_is_taken_as_that_domain(tmp_path: Path, make_domain: MakeDomain) -> None:
+    make_domain(tmp_path / "ct")
+    whole, one, single = MultiDomainDatalist(tmp_path), MultiDomainDatalist(tmp_path / "ct"), tmp_path / "ct"
+    assert one.training == whole.training
+    datalist = SegmentationDatalist(single)
+    assert datalist.training == [{k: v for k, v in item.items() if k != "domain"} for item in one.training]
+    assert (datalist.name, datalist.classes) == ("ct", one.classes["ct"])
+    with pytest.raises(ValueError, match=r"domains: mr not in .*; it holds ct"):
+        MultiDomainDatalist(single, "mr")

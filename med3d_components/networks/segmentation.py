@@ -1,0 +1,75 @@
+"""Segmentation at full resolution with the Med3D encoder (Chen, Ma, Zheng 2019, lung segmentation)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from med3d_components.networks.resnet import DilatedResNet
+
+__all__ = ["Med3DSegmentationNet"]
+
+
+class Med3DSegmentationNet(nn.Module):
+    """Segment a volume with the dilated encoder and three decoder groups, each of which doubles the size.
+
+    A group is a transposed 3x3x3 convolution of stride 2 and a 3x3x3 convolution; a 1x1x1 convolution makes the
+    classes. The paper gives the first group 256 and 128 channels and the others "similar, doubling the number of
+    channels per layer progressively", which is ambiguous: the widths are an argument. They halve by default, as
+    decoders do; ``((256, 128), (512, 256), (1024, 512))`` is the literal reading. The paper names no normalisation;
+    BatchNorm and ReLU follow each convolution as in the decoder that MedicalNet released.
+
+    Args:
+        num_classes: background included.
+        depth: of the encoder, see :class:`DilatedResNet`.
+        widths: channels of the transposed and of the plain convolution, for each of the three groups.
+        **encoder: further arguments of :class:`DilatedResNet`.
+
+    Raises:
+        ValueError: for fewer than two classes, or widths that are not three pairs of positive integers.
+
+    Example:
+        >>> network = Med3DSegmentationNet(num_classes=3, depth=10)
+        >>> network(torch.zeros(1, 1, 30, 33, 17)).shape
+        torch.Size([1, 3, 30, 33, 17])
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        depth: int = 50,
+        widths: Sequence[Sequence[int]] = ((256, 128), (128, 64), (64, 32)),
+        **encoder: Any,
+    ) -> None:
+        super().__init__()
+        if num_classes < 2:
+            raise ValueError(f"num_classes is {num_classes}, but must be 2 or more, background included.")
+        if len(widths) != 3 or any(len(pair) != 2 or min(pair) < 1 for pair in widths):
+            raise ValueError(f"widths is {widths!r}, but must be three pairs of positive integers, one per group.")
+        self.encoder = DilatedResNet(depth, **encoder)
+        channels = [self.encoder.channels[-1], *(last for _, last in widths)]
+        self.decoder = nn.Sequential(*(_group(channels[i], *widths[i]) for i in range(3)))
+        self.classifier = nn.Conv3d(channels[-1], num_classes, kernel_size=1)
+        for module in self.decoder.modules():
+            if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map volumes (B, in_channels, H, W, D) of any size to logits (B, num_classes, H, W, D)."""
+        decoded = self.decoder(self.encoder(x)[-1])
+        # The encoder rounds a size up to a multiple of 8; what lies beyond the input is cut off.
+        return self.classifier(decoded[:, :, : x.shape[2], : x.shape[3], : x.shape[4]])
+
+
+def _group(in_channels: int, up_channels: int, out_channels: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.ConvTranspose3d(in_channels, up_channels, 3, stride=2, padding=1, output_padding=1, bias=False),
+        nn.BatchNorm3d(up_channels),
+        nn.ReLU(inplace=True),
+        nn.Conv3d(up_channels, out_channels, kernel_size=3, padding=1, bias=False),
+        nn.BatchNorm3d(out_channels),
+        nn.ReLU(inplace=True),
+    )
