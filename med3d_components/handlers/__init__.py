@@ -2,6 +2,7 @@
 
 from med3d_components.handlers.checkpoint import StrictCheckpointLoader, TrainingCheckpoint
 from med3d_components.handlers.epoch import EpochSeeder
+from med3d_components.handlers.pretrained import PretrainedEncoder
 from med3d_components.handlers.report import CaseReport, EvaluationReport, FreshOutput, TrainingReport
 
 __all__ = [
@@ -9,6 +10,7 @@ __all__ = [
     "EpochSeeder",
     "EvaluationReport",
     "FreshOutput",
+    "PretrainedEncoder",
     "StrictCheckpointLoader",
     "TrainingCheckpoint",
     "TrainingReport",

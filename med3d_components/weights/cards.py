@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from med3d_components.data.domains import DOMAINS_3DSEG8
 from med3d_components.networks.resnet import DEPTHS
 
 __all__ = ["CARDS", "WeightCard", "find_card"]
@@ -24,7 +25,8 @@ class WeightCard:
         filename: the publisher's name of the file.
         page: web page to download it from by hand.
         licence: the publisher's licence.
-        training_data: what the weights were trained on.
+        training_data: what the weights were trained on, in words.
+        training_sets: names of these data sets; None if they are not published.
         preprocessing: what the network was fed with, as far as it is known.
         depth: of the ResNet, None for another network.
         shortcut_type: of the ResNet, "A" or "B", None for another network.
@@ -40,6 +42,7 @@ class WeightCard:
     page: str
     licence: str
     training_data: str
+    training_sets: tuple[str, ...] | None
     preprocessing: str
     depth: int | None = None
     shortcut_type: str | None = None
@@ -88,6 +91,7 @@ def _medicalnet(source: str, depth: int) -> WeightCard:
         f"https://huggingface.co/{repo_id}",
         "MIT",
         _DATA[source],
+        None if source == "medicalnet_23" else tuple(DOMAINS_3DSEG8),
         _MEDICALNET_INPUT,
         depth,
         DEPTHS[depth].shortcut_type,
@@ -103,6 +107,7 @@ def _kinetics_2018(depth: int) -> WeightCard:
         "https://drive.google.com/drive/folders/1zvl89AgFAApbH0At-gMuZSeQB_LpNP-M",
         "MIT",
         "Kinetics-400 video clips",
+        ("Kinetics-400",),
         _KINETICS_2018_INPUT,
         depth,
         DEPTHS[depth].shortcut_type,
@@ -117,6 +122,7 @@ def _kinetics_2020(depth: int) -> WeightCard:
         "https://drive.google.com/drive/folders/1xbYbZ7rpyjftI_KCk6YuL-XrfQDz7Yd4",
         "MIT",
         "Kinetics-700 video clips",
+        ("Kinetics-700",),
         _KINETICS_2020_INPUT,
         depth,
         "B",
@@ -130,6 +136,7 @@ _GENESIS = WeightCard(
     "https://huggingface.co/MrGiovanni/ModelsGenesis",
     "Arizona State University: academic and non-commercial use only",
     "LUNA16: 623 chest CT scans",
+    ("LUNA16",),
     "one channel; HU clipped to [-1000, 1000] and scaled to 0 to 1; cubes of 64x64x32",
     repo_id="MrGiovanni/ModelsGenesis",
     note="a U-Net, not a ResNet: load_encoder does not load it",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import nn
 
 from med3d_components.networks.resnet import DilatedResNet
 from med3d_components.weights.architecture import domain_mismatch, infer_settings, mismatch
-from med3d_components.weights.cards import WeightCard, find_card
+from med3d_components.weights.cards import CARDS, WeightCard, find_card
 from med3d_components.weights.fitting import copy_entries
 from med3d_components.weights.hub import download
 from med3d_components.weights.layouts import adapt_stem, encoder_entries, fold_shortcut_biases, stem_channels
@@ -66,7 +67,7 @@ def load_encoder(network: nn.Module, source: str, min_share: float = 1.0) -> Loa
     problem = mismatch({**file.settings, **infer_settings(state)}, encoder.settings)
     report = copy_entries(encoder, state, file, source, problem, min_share, dropped, (*folded, *fitted))
     logger.info("%s", report)
-    return report
+    return replace(report, training_sets=_training_sets(source, file))
 
 
 def load_checkpoint(network: nn.Module, path: str | os.PathLike[str]) -> LoadReport:
@@ -110,6 +111,16 @@ def _read_source(source: str, encoder: DilatedResNet) -> WeightFile:
             f"{KINETICS}FILE: give one of these names or the path of a file."
         )
     return read_weights(path)
+
+
+def _training_sets(source: str, file: WeightFile) -> tuple[str, ...] | None:
+    """Return what the weights were trained on: from the file itself, else from the card of its name."""
+    if "trained_on" in file.settings:
+        return tuple(file.settings["trained_on"])
+    cards = (card for card in CARDS if card.filename == file.path.name and card.source == source)
+    named = (card for card in CARDS if card.filename == file.path.name)
+    card = next(cards, next(named, None))
+    return card.training_sets if card else ()
 
 
 def _find_fitting_card(source: str, settings: Mapping[str, Any]) -> WeightCard:

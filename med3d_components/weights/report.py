@@ -25,6 +25,8 @@ class LoadReport:
         dropped: entries of heads, which an encoder has no use for.
         adapted: what was changed on the way, in words.
         share: of the network's floating-point values that were copied, 0 to 1.
+        training_sets: names of the data sets that the weights were trained on, as far as the file or its card states
+            them; None if their publisher keeps them to himself.
     """
 
     source: str
@@ -36,6 +38,7 @@ class LoadReport:
     dropped: tuple[str, ...]
     adapted: tuple[str, ...]
     share: float
+    training_sets: tuple[str, ...] | None = ()
 
     def __str__(self) -> str:
         """Return one readable block."""

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import logging
+
+import pytest
+import torch
+from ignite.engine import Engine
+
+from med3d_components.handlers import PretrainedEncoder
+from med3d_components.networks import DilatedResNet, Med3DClassificationNet
+
+
+def start(network, source, **arguments):
+    engine = Engine(lambda _, __: None)
+    PretrainedEncoder(network, source, **{"dataset": "Task09_Spleen", **arguments}).attach(engine)
+    engine.run([0])
+
+
+def loaded(network, encoder) -> bool:
+    return torch.equal(network.encoder.conv1.weight, encoder.conv1.weight)
+
+
+def test_a_fresh_run_takes_the_weights_and_a_resumed_one_or_one_from_scratch_does_not(tmp_path):
+    encoder = DilatedResNet(10)
+    torch.save(encoder.state_dict(), tmp_path / "encoder.pt")
+    for source, resume, expected in (
+        (str(tmp_path / "encoder.pt"), False, True),
+        (str(tmp_path / "encoder.pt"), "true", False),
+        ("none", False, False),
+        (None, False, False),
+    ):
+        network = Med3DClassificationNet(2, 10)
+        start(network, source, resume=resume)
+        assert loaded(network, encoder) == expected
+
+
+def test_weights_that_may_have_seen_the_data_are_warned_of(tmp_path, caplog):
+    torch.save(DilatedResNet(10).state_dict(), tmp_path / "resnet_10.pth")
+    with caplog.at_level(logging.WARNING):
+        start(Med3DClassificationNet(2, 10), str(tmp_path / "resnet_10.pth"), dataset=["mine", "Task09_Spleen"])
+    assert [record.message.split(" may")[0] for record in caplog.records] == ["Task09_Spleen"]
+
+
+def test_weights_of_another_depth_are_refused_before_the_first_step(tmp_path):
+    torch.save(DilatedResNet(18).state_dict(), tmp_path / "encoder.pt")
+    with pytest.raises(ValueError, match="the file holds a ResNet-18"):
+        start(Med3DClassificationNet(2, 10), str(tmp_path / "encoder.pt"))
