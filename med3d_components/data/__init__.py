@@ -1,18 +1,23 @@
-"""Domains, datalists, samplers and synthetic volumes."""
+"""Datalists, samplers, and reading and writing of volumes."""
 
 from med3d_components.data.datalist import MultiDomainDatalist, SegmentationDatalist
 from med3d_components.data.dataset import DataError, DomainDataset
 from med3d_components.data.domains import DOMAINS_3DSEG8
 from med3d_components.data.listing import list_images
+from med3d_components.data.nodules import NoduleDatalist, list_nodules
 from med3d_components.data.sampler import DomainBatchSampler, ShardSampler
+from med3d_components.data.writers import AtomicNibabelWriter
 
 __all__ = [
     "DOMAINS_3DSEG8",
+    "AtomicNibabelWriter",
     "DataError",
     "DomainBatchSampler",
     "DomainDataset",
     "MultiDomainDatalist",
+    "NoduleDatalist",
     "SegmentationDatalist",
     "ShardSampler",
     "list_images",
+    "list_nodules",
 ]

@@ -43,7 +43,7 @@ class Domain:
 
     name: str
     classes: tuple[str, ...]
-    channel: int
+    channel: int | None
     cases: tuple[Case, ...]
 
     def split(self, val_fraction: float, seed: int) -> tuple[list[Case], list[Case]]:
@@ -69,7 +69,7 @@ class SegmentationDatalist:
     Attributes:
         name: of the folder.
         classes: names, background first.
-        channel: that is used of a 4-D image.
+        channel: that is used of 4-D images, None if all are 3-D.
         training: items ``{"image", "label", "case"}``.
         validation: the same for validation.
         split: names of the training and of the validation cases.
@@ -222,18 +222,21 @@ def _read_case(path: Path, entry: Any) -> Case:
     return Case(case_name(image), image, label, header)
 
 
-def _channel(path: Path, content: dict[str, Any], cases: Sequence[Case]) -> int:
-    """Return the channel of 4-D images: from ``dataset.json``, else from the table of 3DSeg-8, else 0 of 1."""
+def _channel(path: Path, content: dict[str, Any], cases: Sequence[Case]) -> int | None:
+    """Return the channel of 4-D images, from ``dataset.json`` or else from the table of 3DSeg-8; None for 3-D ones."""
+    multiple = [case for case in cases if case.header.channels > 1]
+    if not multiple:
+        return None
     known = DOMAINS_3DSEG8.get(path.parent.name)
-    default = known.channel if known else 0
-    channel = content.get("channel", default)
-    for case in cases:
-        channels = case.header.channels
-        if channels > 1 and known is None and "channel" not in content:
-            raise ValueError(f'{case.image} has {channels} channels; say which to use, as "channel": N in {path}.')
-        if channels > 1 and not 0 <= channel < channels:
-            raise ValueError(f"{case.image} has {channels} channels, so there is no channel {channel}; see {path}.")
-    return int(channel)
+    if known is None and "channel" not in content:
+        channels = f"{multiple[0].image} has {multiple[0].header.channels} channels"
+        raise ValueError(f'{channels}; say which to use, as "channel": N in {path}.')
+    channel = int(content.get("channel", known.channel if known else 0))
+    for case in multiple:
+        if not 0 <= channel < case.header.channels:
+            channels = f"{case.image} has {case.header.channels} channels"
+            raise ValueError(f"{channels}, so there is no channel {channel}; see {path}.")
+    return channel
 
 
 def _item(case: Case) -> dict[str, str]:

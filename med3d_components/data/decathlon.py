@@ -26,7 +26,7 @@ from tqdm import tqdm
 from med3d_components.data.domains import DomainFacts
 from med3d_components.utils import atomic_path, write_json
 
-__all__ = ["Scan", "write_domain"]
+__all__ = ["Scan", "save_nifti", "write_domain"]
 
 
 class Scan(NamedTuple):
@@ -77,8 +77,8 @@ def write_domain(
         image, label = (staging / part / f"{name}.nii.gz" for part in ("imagesTr", "labelsTr"))
         if not label.exists():  # the label is written last
             scan = load()
-            _save(scan.image, scan.affine, image)
-            _save(scan.label.astype(np.uint8), scan.affine, label)
+            save_nifti(scan.image, scan.affine, image)
+            save_nifti(scan.label.astype(np.uint8), scan.affine, label)
     dataset = {
         "name": folder.name,
         "description": description,
@@ -104,7 +104,7 @@ def _has_provenance(folder: Path, provenance: Mapping[str, Any]) -> bool:
     return file.is_file() and provenance.items() <= json.loads(file.read_text(encoding="utf-8")).items()
 
 
-def _save(array: NDArray[Any], affine: NDArray[Any], path: Path) -> None:
+def save_nifti(array: NDArray[Any], affine: NDArray[Any], path: Path) -> None:
     """Write a .nii.gz whose bytes depend on its content alone: no name and no time in the gzip header."""
     volume = nib.Nifti1Image(array, affine)
     volume.set_sform(affine, code="scanner")

@@ -40,14 +40,19 @@ def list_images(path: str | os.PathLike[str]) -> list[dict[str, str]]:
 
     Raises:
         FileNotFoundError: if there is no volume.
-        ValueError: for a DICOM folder that is no single complete series.
+        ValueError: for a DICOM folder that is no single complete series, or two volumes of one name.
 
     Example:
         >>> list_images("imagesTs")  # doctest: +SKIP
         [{'image': 'imagesTs/patient_2.nii.gz'}]
     """
     volumes = list_volumes(path)
+    names: dict[str, Path] = {}
     for volume in volumes:
+        if (twin := names.setdefault(case_name(volume), volume)) != volume:
+            raise ValueError(
+                f"{twin} and {volume} have one name, so that one result would overwrite the other; rename one."
+            )
         if volume.is_dir():
             read_series(volume)
     return [{"image": str(volume)} for volume in volumes]

@@ -2,14 +2,19 @@
 
 from med3d_components.handlers.checkpoint import StrictCheckpointLoader, TrainingCheckpoint
 from med3d_components.handlers.epoch import EpochSeeder
+from med3d_components.handlers.output import FreshOutput, PredictionTable
+from med3d_components.handlers.pictures import ClassificationPictures, OverlayPictures
 from med3d_components.handlers.pretrained import PretrainedEncoder
-from med3d_components.handlers.report import CaseReport, EvaluationReport, FreshOutput, TrainingReport
+from med3d_components.handlers.report import CaseReport, EvaluationReport, TrainingReport
 
 __all__ = [
     "CaseReport",
+    "ClassificationPictures",
     "EpochSeeder",
     "EvaluationReport",
     "FreshOutput",
+    "OverlayPictures",
+    "PredictionTable",
     "PretrainedEncoder",
     "StrictCheckpointLoader",
     "TrainingCheckpoint",

@@ -1,10 +1,9 @@
-"""What people look at: a table and curves of the training, and overlays of the predictions."""
+"""What people look at first: a table and curves of the training, scores per case, the result of an evaluation."""
 
 from __future__ import annotations
 
 import csv
 import logging
-import math
 import os
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,14 @@ import ignite.distributed as idist
 from ignite.engine import Engine, Events
 from torch.utils.tensorboard import SummaryWriter
 
-from med3d_components.utils import as_flag, atomic_path, move_aside, write_json
-from med3d_components.visualize import draw_curves, draw_overlays
+from med3d_components.utils import as_flag, is_nan, move_aside, write_json, write_table
+from med3d_components.visualize import draw_curves
 
-__all__ = ["CaseReport", "EvaluationReport", "FreshOutput", "TrainingReport"]
+__all__ = ["CaseReport", "EvaluationReport", "TrainingReport"]
 
 logger = logging.getLogger(__name__)
+
+VALIDATION_FILES = ("cases.csv", "overlays.png", "cubes.png", "roc.png")
 
 
 class TrainingReport:
@@ -62,7 +63,7 @@ class TrainingReport:
     def start(self) -> None:
         """Move an earlier report aside; that of a resumed run is read again when its epoch is known."""
         if idist.get_rank() == 0 and not self.resume:
-            names = ("metrics.csv", "curves.png", "overlays.png", "cases.csv", "split.json", "tensorboard")
+            names = ("metrics.csv", "curves.png", "split.json", "tensorboard", *VALIDATION_FILES)
             move_aside([self.folder / name for name in names], self.folder / "previous")
             if self.split is not None:
                 write_json(self.folder / "split.json", self.split)
@@ -82,7 +83,7 @@ class TrainingReport:
         validated = self.evaluator.state.epoch == epoch
         metrics = dict(self.evaluator.state.metrics) if validated else {}
         self.rows.append({"epoch": epoch, "train_loss": loss, **metrics})
-        _write(self.table, self.rows, first=("epoch", "train_loss", self.key_metric))
+        write_table(self.table, self.rows, first=("epoch", "train_loss", self.key_metric))
         draw_curves(self.folder / "curves.png", self.rows, self.key_metric)
         # Opened here, since the epoch that a resume goes on from is known only now.
         self.writer = self.writer or SummaryWriter(str(self.folder / "tensorboard"), purge_step=epoch)
@@ -94,7 +95,7 @@ class TrainingReport:
 
 
 class CaseReport:
-    """After each validation: all scores per case in ``cases.csv``, and ``overlays.png`` with a case of each domain.
+    """After each validation: all scores per case in ``cases.csv``.
 
     Args:
         output_dir: folder of the report.
@@ -104,27 +105,15 @@ class CaseReport:
     def __init__(self, output_dir: str | os.PathLike[str], key_metric: str = "val_mean_dice") -> None:
         self.folder = Path(output_dir)
         self.key_metric = key_metric
-        self.shown: dict[str, dict[str, Any]] = {}
 
     def attach(self, engine: Engine) -> None:
         """Attach to an evaluator."""
-        engine.add_event_handler(Events.STARTED, lambda: self.shown.clear())
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self.keep)
         engine.add_event_handler(Events.COMPLETED, self.report)
 
-    def keep(self, engine: Engine) -> None:
-        """Keep the first case of each domain."""
-        for item, output in zip(engine.state.batch, engine.state.output, strict=True):
-            if item["domain"] not in self.shown:
-                volumes = {name: output[name][0].float().cpu() for name in ("image", "label", "pred")}
-                self.shown[item["domain"]] = {"title": f"{item['domain']}: {item['case']}", **volumes}
-
     def report(self, engine: Engine) -> None:
-        """Write the table and the picture."""
-        if idist.get_rank() > 0:
-            return
-        _write(self.folder / "cases.csv", engine.state.metric_details[self.key_metric], first=("domain", "case"))
-        draw_overlays(self.folder / "overlays.png", list(self.shown.values()))
+        """Write the table."""
+        if idist.get_rank() == 0:
+            write_table(self.folder / "cases.csv", engine.state.metric_details[self.key_metric])
 
 
 class EvaluationReport:
@@ -145,55 +134,21 @@ class EvaluationReport:
     def start(self) -> None:
         """Move an earlier report aside."""
         if idist.get_rank() == 0:
-            names = ("evaluation.json", "cases.csv", "overlays.png")
+            names = ("evaluation.json", *VALIDATION_FILES)
             move_aside([self.folder / name for name in names], self.folder / "previous")
 
     def report(self, engine: Engine) -> None:
         """Write the metrics; NaN, where no case has a class, becomes null."""
         if idist.get_rank() > 0:
             return
-        metrics = {name: None if _is_nan(value) else value for name, value in engine.state.metrics.items()}
+        metrics = {name: None if is_nan(value) else value for name, value in engine.state.metrics.items()}
         write_json(self.folder / "evaluation.json", metrics)
         for name, value in metrics.items():
             logger.info("%s %s", name, "-" if value is None else f"{value:.4f}")
         logger.info("Tables and pictures lie in %s.", self.folder)
 
 
-class FreshOutput:
-    """Before an inference writes, move the results of an earlier one to ``previous/N`` in their folder.
-
-    Args:
-        output_dir: folder of the results.
-    """
-
-    def __init__(self, output_dir: str | os.PathLike[str]) -> None:
-        self.folder = Path(output_dir)
-
-    def attach(self, engine: Engine) -> None:
-        """Attach to an evaluator."""
-        engine.add_event_handler(Events.STARTED, self.start)
-
-    def start(self) -> None:
-        """Move earlier results aside."""
-        if self.folder.is_dir():
-            move_aside([path for path in self.folder.iterdir() if path.is_file()], self.folder / "previous")
-
-
 def _read(path: Path) -> list[dict[str, float]]:
     with path.open(newline="", encoding="utf-8") as file:
         rows = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
     return [{**row, "epoch": int(row["epoch"])} for row in rows]
-
-
-def _write(path: Path, rows: list[dict[str, Any]], first: tuple[str, ...]) -> None:
-    """Write rows as CSV: the named columns, then domains, then classes; NaN and missing values stay empty."""
-    names = dict.fromkeys(name for row in rows for name in row)
-    columns = [*first, *sorted((name for name in names if name not in first), key=lambda name: name.count("/"))]
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows({key: "" if _is_nan(value) else value for key, value in row.items()} for row in rows)
-
-
-def _is_nan(value: Any) -> bool:
-    return isinstance(value, float) and math.isnan(value)

@@ -16,20 +16,24 @@ from torch.utils.data import Dataset
 
 __all__ = ["AverageLabelDice", "DomainDice"]
 
+UNNAMED = "-"
+"""The domain of items that name none."""
+
 
 class DomainDice(Metric):
-    """Mean Dice of many domains, each with its own classes.
+    """Mean Dice of one dataset, or of many domains, each with its own classes.
 
     Dice is computed per case and foreground class on label maps. A class that a case does not have is left out,
     not scored. A class scores its mean over cases, a domain its mean over classes, and the metric is the mean over
-    domains. Besides its own value the metric writes ``<domain>`` and ``<domain>/<class>`` into
-    ``engine.state.metrics``, and one row per case into ``engine.state.metric_details[<name of the metric>]``.
+    domains. Besides its own value the metric writes ``<domain>`` and ``<domain>/<class>``, or ``<class>`` alone if
+    there is one dataset without a name, into ``engine.state.metrics``, and one row per case into
+    ``engine.state.metric_details[<name of the metric>]``.
 
     With several processes the cases of all are gathered, and one that two processes had counts once, so the result
     is that of a single process.
 
     Args:
-        classes: domain name to class names, background first.
+        classes: class names, background first, or domain name to class names.
 
     Example:
         >>> metric = DomainDice({"liver": ["background", "liver"]})
@@ -39,8 +43,8 @@ class DomainDice(Metric):
         1.0
     """
 
-    def __init__(self, classes: Mapping[str, Sequence[str]]) -> None:
-        self.classes = classes
+    def __init__(self, classes: Mapping[str, Sequence[str]] | Sequence[str]) -> None:
+        self.classes = classes if isinstance(classes, Mapping) else {UNNAMED: classes}
         self.details: dict[tuple[str, str], list[float]] = {}
         super().__init__()
 
@@ -64,7 +68,7 @@ class DomainDice(Metric):
     def iteration_completed(self, engine: Engine) -> None:
         """Score the cases of the evaluator's last batch."""
         for item, output in zip(engine.state.batch, engine.state.output, strict=True):
-            self.update(item["domain"], item["case"], output["pred"], output["label"])
+            self.update(item.get("domain", UNNAMED), item["case"], output["pred"], output["label"])
 
     def summary(self) -> dict[str, float]:
         """Return the score per domain and per ``<domain>/<class>``; NaN where no case has the class."""
@@ -75,7 +79,7 @@ class DomainDice(Metric):
             means = [_mean(column) for column in scores.reshape(-1, len(names) - 1).T]
             domains[domain] = _mean(means)
             classes |= {f"{domain}/{name}": mean for name, mean in zip(names[1:], means, strict=True)}
-        return domains | classes
+        return {name.removeprefix(f"{UNNAMED}/"): score for name, score in (domains | classes).items()}
 
     def compute(self) -> float:
         """Return the mean over domains."""
@@ -88,9 +92,10 @@ class DomainDice(Metric):
     def completed(self, engine: Engine, name: str) -> None:
         """Write the metric, its parts and its rows into the engine's state."""
         super().completed(engine, name)
-        engine.state.metrics |= self.summary()
+        engine.state.metrics |= {part: score for part, score in self.summary().items() if part != UNNAMED}
         engine.state.metric_details[name] = [
-            {"domain": domain, "case": case, **dict(zip(self.classes[domain][1:], row, strict=True))}
+            ({} if domain == UNNAMED else {"domain": domain})
+            | {"case": case, **dict(zip(self.classes[domain][1:], row, strict=True))}
             for (domain, case), row in sorted(self.details.items())
         ]
 
@@ -102,8 +107,9 @@ class AverageLabelDice(DomainDice):
     baseline is high, and a network's score says little unless it is higher.
 
     Args:
-        classes: domain name to class names, background first.
-        training: prepared training items with "label" and "domain", at the same spacing as the validation's.
+        classes: class names, background first, or domain name to class names.
+        training: prepared training items with "label" and, if there are several, "domain", at the
+            same spacing as the validation's.
 
     Example:
         >>> item = {"domain": "liver", "label": torch.ones(1, 4, 4, 4)}
@@ -113,7 +119,9 @@ class AverageLabelDice(DomainDice):
         1.0
     """
 
-    def __init__(self, classes: Mapping[str, Sequence[str]], training: Dataset[Any] | Sequence[Any]) -> None:
+    def __init__(
+        self, classes: Mapping[str, Sequence[str]] | Sequence[str], training: Dataset[Any] | Sequence[Any]
+    ) -> None:
         super().__init__(classes)
         self.training = training
         self.average: dict[str, torch.Tensor] = {}
@@ -128,7 +136,7 @@ class AverageLabelDice(DomainDice):
         self.average = {}
         for index in range(len(self.training)):  # type: ignore[arg-type]
             item = self.training[index]
-            domain, label = item["domain"], torch.as_tensor(item["label"])
+            domain, label = item.get("domain", UNNAMED), torch.as_tensor(item["label"])
             one_hot = torch.cat([label == value for value in range(len(self.classes[domain]))])[None].float()
             known = self.average.get(domain)
             size = [min(96, length) for length in label.shape[1:]] if known is None else known.shape[2:]
@@ -142,13 +150,13 @@ class AverageLabelDice(DomainDice):
     def iteration_completed(self, engine: Engine) -> None:
         """Score the average label on the cases of the evaluator's last batch."""
         for item, output in zip(engine.state.batch, engine.state.output, strict=True):
-            label = output["label"]
-            self.update(item["domain"], item["case"], self.predict(item["domain"], label.shape[1:]), label.cpu())
+            domain, label = item.get("domain", UNNAMED), output["label"]
+            self.update(domain, item["case"], self.predict(domain, label.shape[1:]), label.cpu())
 
     def completed(self, engine: Engine, name: str) -> None:
         """Write the metric and its parts under its own name, beside the network's."""
         engine.state.metrics[name] = self.compute()
-        engine.state.metrics |= {f"{name}/{part}": score for part, score in self.summary().items()}
+        engine.state.metrics |= {f"{name}/{part}": score for part, score in self.summary().items() if part != UNNAMED}
 
 
 def _mean(values: Any) -> float:

@@ -51,7 +51,8 @@ class SelectChanneld(MapTransform):
 
     Args:
         keys: images.
-        channel: index of the channel, or domain name to index. A single-channel image is taken as it is.
+        channel: index of the channel, or domain name to index. A single-channel image is taken as it is, None allows
+            no other.
         domain_key: entry of the sample that names its domain.
 
     Raises:
@@ -62,7 +63,9 @@ class SelectChanneld(MapTransform):
         torch.Size([1, 8, 8, 8])
     """
 
-    def __init__(self, keys: KeysCollection, channel: Mapping[str, int] | int, domain_key: str = "domain") -> None:
+    def __init__(
+        self, keys: KeysCollection, channel: Mapping[str, int | None] | int | None, domain_key: str = "domain"
+    ) -> None:
         super().__init__(keys)
         self.channel = channel
         self.domain_key = domain_key
@@ -73,6 +76,11 @@ class SelectChanneld(MapTransform):
         for key in self.key_iterator(result):
             if result[key].shape[0] > 1:
                 channel = of_domain(self.channel, data, self.domain_key)
+                if channel is None:
+                    raise ValueError(
+                        f"the image has {result[key].shape[0]} channels, but those of the training have one; "
+                        "give one 3-D volume per file."
+                    )
                 if channel >= result[key].shape[0]:
                     raise ValueError(
                         f"the image has {result[key].shape[0]} channels, so there is no channel {channel}."

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import math
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["atomic_path", "move_aside", "write_json"]
+__all__ = ["atomic_path", "is_nan", "move_aside", "write_json", "write_table"]
 
 
 @contextmanager
@@ -37,6 +39,27 @@ def write_json(path: str | os.PathLike[str], content: Any) -> None:
     """Write ``content`` as indented JSON, atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def write_table(path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]], first: Sequence[str] = ()) -> None:
+    """Write rows as CSV, atomically; NaN and missing values stay empty.
+
+    Args:
+        path: to write.
+        rows: one mapping per row.
+        first: columns to begin with; the others follow as they come, those with a slash in their name last.
+    """
+    names = dict.fromkeys(name for row in rows for name in row)
+    columns = [*first, *sorted((name for name in names if name not in first), key=lambda name: name.count("/"))]
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows({key: "" if is_nan(value) else value for key, value in row.items()} for row in rows)
+
+
+def is_nan(value: Any) -> bool:
+    """Tell whether a value of any type is the number NaN."""
+    return isinstance(value, float) and math.isnan(value)
 
 
 def move_aside(paths: Iterable[Path], attic: Path) -> Path | None:

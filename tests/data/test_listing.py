@@ -31,6 +31,13 @@ def test_a_dicom_folder_that_is_no_single_series_is_refused_before_anything_is_r
         list_images(tmp_path)
 
 
+def test_two_volumes_whose_results_would_have_one_name_are_refused(tmp_path: Path) -> None:
+    for name in ("ct.nii.gz", "ct.nrrd"):
+        (tmp_path / name).touch()
+    with pytest.raises(ValueError, match=r"ct\.nii\.gz and .*ct\.nrrd have one name"):
+        list_images(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("path", "name"),
     [("x/scan.nii.gz", "scan"), ("scan.NII", "scan"), ("scan.v1.nrrd", "scan.v1"), ("series.1", "series.1")],

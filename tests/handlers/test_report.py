@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from ignite.engine import Engine, Events
 
-from med3d_components.handlers import CaseReport, EvaluationReport, FreshOutput
+from med3d_components.handlers import CaseReport, EvaluationReport, OverlayPictures
 from tests.handlers.conftest import Train
 
 
@@ -56,6 +56,7 @@ def evaluate(folder: Path) -> None:
     engine.add_event_handler(Events.ITERATION_STARTED, set_batch)
     engine.add_event_handler(Events.COMPLETED, set_metrics)
     CaseReport(folder).attach(engine)
+    OverlayPictures(folder).attach(engine)
     EvaluationReport(folder).attach(engine)
     engine.run([0, 1])
 
@@ -77,13 +78,3 @@ def test_an_evaluation_writes_metrics_cases_and_a_picture_and_keeps_the_earlier_
     for name in ("evaluation.json", "cases.csv", "overlays.png"):
         assert (tmp_path / name).is_file()
         assert (tmp_path / "previous" / "1" / name).is_file()
-
-
-def test_an_inference_keeps_the_results_of_an_earlier_one(tmp_path: Path) -> None:
-    (tmp_path / "scan_seg.nii.gz").write_text("earlier")
-    for folder in (tmp_path, tmp_path / "none"):
-        engine = Engine(lambda engine, batch: None)
-        FreshOutput(folder).attach(engine)
-        engine.run([0])
-    assert [path.name for path in tmp_path.iterdir()] == ["previous"]
-    assert (tmp_path / "previous" / "1" / "scan_seg.nii.gz").read_text() == "earlier"

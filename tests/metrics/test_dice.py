@@ -54,6 +54,25 @@ def test_engine_state_holds_parts_and_rows() -> None:
     assert engine.state.metric_details["val_mean_dice"] == [{"domain": "heart", "case": "7", "atrium": 1.0}]
 
 
+def test_a_single_dataset_needs_no_name() -> None:
+    metric, label = DomainDice(["background", "left lung", "right lung"]), box(1, 4)
+    baseline = AverageLabelDice(metric.classes["-"], [{"label": label}])
+    engine = Engine(lambda engine, batch: [{"pred": label, "label": label}])
+    engine.state.metric_details = {}
+    metric.attach(engine, "val_mean_dice")
+    baseline.attach(engine, "blind")
+
+    def set_unnamed(engine: Engine) -> None:
+        engine.state.batch = [{"case": "7"}]
+
+    engine.add_event_handler(Events.ITERATION_STARTED, set_unnamed)
+    engine.run([0])
+    parts = {"val_mean_dice", "left lung", "right lung"}
+    assert set(engine.state.metrics) == parts | {"blind", "blind/left lung", "blind/right lung"}
+    row = engine.state.metric_details["val_mean_dice"][0]
+    assert (row["case"], row["left lung"], "domain" in row) == ("7", 1.0, False)
+
+
 def test_cases_of_all_processes_count_once(monkeypatch: pytest.MonkeyPatch) -> None:
     one, two = DomainDice(CLASSES), DomainDice(CLASSES)
     one.update("heart", "1", box(1, 4), box(1, 4))

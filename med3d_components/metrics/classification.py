@@ -1,0 +1,246 @@
+"""Scores of a two-class classifier with their uncertainty, and of a classifier that knows the size alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import ignite.distributed as idist
+import numpy as np
+from ignite.engine import Engine, Events
+from ignite.metrics import Metric
+from numpy.typing import ArrayLike
+from scipy.optimize import minimize
+from scipy.special import expit
+from scipy.stats import rankdata
+
+from med3d_components.data.nodules import nodule_volume
+
+__all__ = ["BinaryClassification", "SizeBaseline", "auc_interval", "roc_auc"]
+
+
+def roc_auc(scores: ArrayLike, labels: ArrayLike) -> float:
+    """Return the area under the ROC curve; NaN unless there are cases of both classes.
+
+    Args:
+        scores: (N,), higher for the positive class.
+        labels: (N,), 0 or 1.
+
+    Example:
+        >>> roc_auc([0.1, 0.4, 0.35, 0.8], [0, 0, 1, 1])
+        0.75
+    """
+    positive, negative = _by_class(scores, labels)
+    return float(_rank_auc(positive, negative)) if positive.size and negative.size else float("nan")
+
+
+def auc_interval(scores: ArrayLike, labels: ArrayLike, draws: int = 1000, seed: int = 0) -> tuple[float, float]:
+    """Return the 95 % percentile interval of the AUC from a bootstrap within each class.
+
+    A bootstrap cannot see beyond its cases: where they are ranked without an error, the interval is (1, 1), however
+    few they are.
+
+    Args:
+        scores: (N,), higher for the positive class.
+        labels: (N,), 0 or 1.
+        draws: number of resamples.
+        seed: of the resamples.
+
+    Returns:
+        Lower and upper bound; NaN unless there are cases of both classes.
+
+    Example:
+        >>> auc_interval([0.1, 0.2, 0.8, 0.9], [0, 0, 1, 1])
+        (1.0, 1.0)
+    """
+    positive, negative = _by_class(scores, labels)
+    if not (positive.size and negative.size):
+        return float("nan"), float("nan")
+    generator = np.random.default_rng(seed)
+    resampled = (generator.choice(group, (draws, group.size)) for group in (positive, negative))
+    low, high = np.percentile(_rank_auc(*resampled), (2.5, 97.5))
+    return float(low), float(high)
+
+
+class BinaryClassification(Metric):
+    """ROC AUC of a two-class classifier.
+
+    Besides its own value the metric writes into ``engine.state.metrics``: "accuracy", "sensitivity" and "specificity"
+    at a probability of 0.5, ``<name>/low`` and ``<name>/high``, the 95 % interval of the AUC, and
+    ``confusion/<class> as <class>``, the number of cases of a class that are taken for a class. One row per case goes
+    into ``engine.state.metric_details[<name>]``: "case", "patient", "malignancy", "label" (the class's name) and
+    "probability" (of the second class). What lacks a class to be computed is NaN.
+
+    The items of ``engine.state.batch`` hold "case", "patient" and "malignancy"; those of ``engine.state.output`` hold
+    "pred", the two classes' probabilities (after the softmax), and "label", 0 or 1.
+
+    With several processes the cases of all are gathered, and one that two processes had counts once.
+
+    Args:
+        classes: names of the two classes, the positive one last.
+
+    Example:
+        >>> metric = BinaryClassification(["benign", "malignant"])
+        >>> for case, probability in enumerate([0.2, 0.6, 0.9]):
+        ...     metric.update({"case": str(case), "patient": "1", "malignancy": 4}, case // 2, probability)
+        >>> metric.compute(), metric.summary()["specificity"]
+        (1.0, 0.5)
+    """
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        self.classes = list(classes)
+        self.details: dict[str, dict[str, Any]] = {}
+        super().__init__()
+
+    def reset(self) -> None:
+        """Forget all cases."""
+        self.details = {}
+
+    def update(self, item: Mapping[str, Any], label: int, probability: float) -> None:
+        """Note one case.
+
+        Args:
+            item: holds its "case", "patient" and "malignancy".
+            label: its class, 0 or 1.
+            probability: of class 1, from 0 to 1.
+        """
+        self.details[item["case"]] = {
+            "case": item["case"],
+            "patient": item["patient"],
+            "malignancy": float(item["malignancy"]),
+            "label": self.classes[int(label)],
+            "probability": float(probability),
+        }
+
+    def iteration_completed(self, engine: Engine) -> None:
+        """Note the cases of the evaluator's last batch."""
+        for item, output in zip(engine.state.batch, engine.state.output, strict=True):
+            self.update(item, output["label"], output["pred"][1])
+
+    def scores_and_labels(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the probabilities and the labels of all cases, (N,) each, in the order of their names."""
+        rows = [row for _, row in sorted(self.details.items())]
+        labels = [row["label"] == self.classes[1] for row in rows]
+        return np.array([row["probability"] for row in rows]), np.array(labels, dtype=int)
+
+    def confusion(self) -> dict[str, int]:
+        """Return the number of cases of each class that are taken for each class."""
+        scores, labels = self.scores_and_labels()
+        return {
+            f"{true} as {taken}": int(((labels == i) & ((scores >= 0.5) == j)).sum())
+            for i, true in enumerate(self.classes)
+            for j, taken in enumerate(self.classes)
+        }
+
+    def summary(self) -> dict[str, float]:
+        """Return accuracy, sensitivity, specificity, and the "low" and "high" end of the AUC's interval."""
+        scores, labels = self.scores_and_labels()
+        right = (scores >= 0.5) == labels
+        low, high = auc_interval(scores, labels)
+        return {
+            "accuracy": _mean(right),
+            "sensitivity": _mean(right[labels == 1]),
+            "specificity": _mean(right[labels == 0]),
+            "low": low,
+            "high": high,
+        }
+
+    def compute(self) -> float:
+        """Return the area under the ROC curve."""
+        if idist.get_world_size() > 1:
+            for details in idist.all_gather(self.details):
+                self.details |= details
+        return roc_auc(*self.scores_and_labels())
+
+    def completed(self, engine: Engine, name: str) -> None:
+        """Write the metric, its parts and its rows into the engine's state."""
+        super().completed(engine, name)
+        for part, score in self.summary().items():
+            engine.state.metrics[f"{name}/{part}" if part in ("low", "high") else part] = score
+        engine.state.metrics |= {f"confusion/{part}": count for part, count in self.confusion().items()}
+        engine.state.metric_details[name] = [row for _, row in sorted(self.details.items())]
+
+
+class SizeBaseline(BinaryClassification):
+    """The same scores for a classifier that knows a nodule's size alone: what a network must beat.
+
+    Larger nodules are more often malignant, so size alone classifies well. This is a logistic regression of the
+    logarithm of the mask's volume, both classes weighted alike, fitted to the training nodules. It writes ``<name>``
+    and ``<name>/accuracy``, ``<name>/sensitivity``, ... beside the network's scores.
+
+    Args:
+        classes: names of the two classes, the positive one last.
+        training: items with "label", "case" and "mask", and "spacing" if the mask's file has none.
+        validation: items with "case" and "mask", of all cases that will be scored.
+
+    Raises:
+        ValueError: when it is fitted, if a nodule has no mask or an empty one.
+    """
+
+    def __init__(
+        self, classes: Sequence[str], training: Sequence[Mapping[str, Any]], validation: Sequence[Mapping[str, Any]]
+    ) -> None:
+        super().__init__(classes)
+        self.training = training
+        self.validation = validation
+        self.probabilities: dict[str, float] = {}
+
+    def attach(self, engine: Engine, name: str, *args: Any, **kwargs: Any) -> None:
+        """Fit when the evaluator starts, then score its cases."""
+        engine.add_event_handler(Events.STARTED, lambda: self.fit())
+        super().attach(engine, name, *args, **kwargs)
+
+    def fit(self) -> None:
+        """Fit the regression to the training nodules and keep its probabilities for those of the validation."""
+        sizes = np.array([_log_volume(item) for item in self.training])
+        bias, slope = _logistic_regression(sizes, np.array([item["label"] for item in self.training]))
+        self.probabilities = {item["case"]: float(expit(bias + slope * _log_volume(item))) for item in self.validation}
+
+    def iteration_completed(self, engine: Engine) -> None:
+        """Note what size alone tells of the cases of the evaluator's last batch."""
+        for item, output in zip(engine.state.batch, engine.state.output, strict=True):
+            self.update(item, output["label"], self.probabilities[item["case"]])
+
+    def completed(self, engine: Engine, name: str) -> None:
+        """Write the metric and its parts under its own name, beside the network's."""
+        engine.state.metrics[name] = self.compute()
+        engine.state.metrics |= {f"{name}/{part}": score for part, score in self.summary().items()}
+
+
+def _by_class(scores: ArrayLike, labels: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    scores, positive = np.asarray(scores, dtype=float), np.asarray(labels) == 1
+    return scores[positive], scores[~positive]
+
+
+def _rank_auc(positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
+    """Return the AUC by the rank statistic of Mann and Whitney, along the last axis; ties count half."""
+    count = positive.shape[-1]
+    ranks = rankdata(np.concatenate([positive, negative], axis=-1), axis=-1)[..., :count]
+    return (ranks.sum(axis=-1) - count * (count + 1) / 2) / (count * negative.shape[-1])
+
+
+def _logistic_regression(values: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+    """Return bias and slope; both classes weigh alike, and a slight penalty keeps the slope finite."""
+    centre, spread = values.mean(), values.std() or 1.0
+    sign = np.where(labels == 1, 1.0, -1.0)
+    weight = np.where(labels == 1, 1 / max(1, (labels == 1).sum()), 1 / max(1, (labels == 0).sum()))
+
+    def loss(parameters: np.ndarray) -> float:
+        logits = parameters[0] + parameters[1] * (values - centre) / spread
+        return float((weight * np.logaddexp(0, -sign * logits)).sum() + 1e-3 * (parameters**2).sum())
+
+    bias, slope = minimize(loss, np.zeros(2)).x
+    return float(bias - slope * centre / spread), float(slope / spread)
+
+
+def _log_volume(item: Mapping[str, Any]) -> float:
+    if "mask" not in item:
+        raise ValueError(f"{item['case']} has no mask, so its size is unknown; add masks or leave this baseline out.")
+    volume = nodule_volume(item)
+    if volume <= 0:
+        raise ValueError(f"{item['mask']}, the mask of {item['case']}, is empty; draw the nodule or drop the entry.")
+    return float(np.log(volume))
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if values.size else float("nan")

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import torch
+from ignite.engine import Engine, Events
+
+from med3d_components.handlers import FreshOutput, PredictionTable
+
+
+def test_an_inference_keeps_the_results_of_an_earlier_one_and_leaves_other_files_alone(tmp_path: Path) -> None:
+    for name in ("scan_seg.nii.gz", "scan.nii.gz"):
+        (tmp_path / name).write_text("earlier")
+    for folder in (tmp_path, tmp_path / "none"):
+        engine = Engine(lambda engine, batch: None)
+        FreshOutput(folder, ["*_seg.nii.gz"]).attach(engine)
+        engine.run([0])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["previous", "scan.nii.gz"]
+    assert (tmp_path / "previous" / "1" / "scan_seg.nii.gz").read_text() == "earlier"
+
+
+def test_each_classified_case_has_a_row_with_its_probabilities(tmp_path: Path) -> None:
+    items = [{"case": "a", "patient": "p", "image": "a.nii", "center_mm": [1.0, 2.0, 3.0]}, {"case": "b", "mask": "m"}]
+    outputs = [{"pred": torch.tensor([0.25, 0.75])}, {"pred": torch.tensor([0.5, 0.5])}]
+    engine = Engine(lambda engine, batch: outputs)
+
+    def set_batch(engine: Engine) -> None:
+        engine.state.batch = [{"case": item["case"]} for item in items]
+
+    engine.add_event_handler(Events.ITERATION_STARTED, set_batch)
+    PredictionTable(tmp_path, ["benign", "malignant"], items).attach(engine)
+    for _ in range(2):  # a second run does not repeat the rows of the first
+        engine.run([0])
+    rows = json.loads((tmp_path / "predictions.json").read_text())
+    probabilities = {"probability of benign": 0.25, "probability of malignant": 0.75}
+    assert rows[0] == {**items[0], "prediction": "malignant", **probabilities}
+    assert [row["prediction"] for row in rows] == ["malignant", "benign"]
+    with (tmp_path / "predictions.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    assert [(row["case"], row["patient"]) for row in table] == [("a", "p"), ("b", "")]

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib.figure
+import numpy as np
+import pytest
+from matplotlib.image import imread
+from scipy.integrate import trapezoid
+
+from med3d_components.visualize import draw_cubes, draw_roc
+
+
+@pytest.fixture
+def figures(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Return the figures that are saved."""
+    saved: list[Any] = []
+    original = matplotlib.figure.Figure.savefig
+    monkeypatch.setattr(
+        matplotlib.figure.Figure,
+        "savefig",
+        lambda figure, *args, **kwargs: (saved.append(figure), original(figure, *args, **kwargs)),
+    )
+    return saved
+
+
+def make_cases(probabilities: list[float]) -> list[dict[str, Any]]:
+    image = np.random.default_rng(0).normal(size=(8, 9, 10))
+    return [
+        {"case": f"case {i}", "image": image, "label": ("benign", "malignant")[i % 2], "probability": probability}
+        for i, probability in enumerate(probabilities)
+    ]
+
+
+def frame(axes: Any) -> str:
+    return {(0.839, 0.153, 0.157): "red", (0.173, 0.627, 0.173): "green"}[
+        tuple(round(value, 3) for value in axes.spines["top"].get_edgecolor()[:3])
+    ]
+
+
+def test_the_most_wrong_comes_first_and_frames_tell_right_from_wrong(tmp_path: Path, figures: list[Any]) -> None:
+    draw_cubes(tmp_path / "cubes.png", make_cases([0.2, 0.9, 0.5, 0.5, 0.95]))
+    drawn = [axes for axes in figures[0].axes if axes.images]
+    assert [axes.get_title() for axes in drawn] == [
+        "case 4\nbenign, 0.95",
+        "case 2\nbenign, 0.50",
+        "case 3\nmalignant, 0.50",
+        "case 0\nbenign, 0.20",
+        "case 1\nmalignant, 0.90",
+    ]
+    assert [frame(axes) for axes in drawn] == ["red", "red", "green", "green", "green"]
+    assert figures[0].get_suptitle() == "5 of 5 cases, most wrong first; right: 3, wrong: 2"
+    assert imread(tmp_path / "cubes.png").shape[2] == 4
+
+
+def test_of_many_cases_the_forty_most_wrong_are_drawn(tmp_path: Path, figures: list[Any]) -> None:
+    cases = make_cases(np.linspace(0, 1, 45).tolist())
+    draw_cubes(tmp_path / "cubes.png", cases)
+    assert sum(bool(axes.images) for axes in figures[0].axes) == 40
+    assert figures[0].get_suptitle().startswith("40 of 45 cases")
+    cases[0]["title"] = "a title"
+    draw_cubes(tmp_path / "cubes.png", cases[:1])
+    assert figures[1].axes[0].get_title().startswith("a title\n")
+
+
+def test_curve_matrix_and_strip_show_the_rows(tmp_path: Path, figures: list[Any]) -> None:
+    rows = make_cases([0.1, 0.9, 0.4, 0.3, 0.7, 0.8])
+    draw_roc(tmp_path / "roc.png", rows, "AUC", (0.4, 1.0))
+    curve, confusion, strip = figures[0].axes
+    assert curve.get_title() == "AUC 0.778 (95 % interval 0.400 to 1.000)"
+    points = curve.lines[1].get_xydata()
+    assert points[0].tolist() == [0, 0]
+    assert points[-1].tolist() == [1, 1]
+    assert trapezoid(points[:, 1], points[:, 0]) == pytest.approx(7 / 9)
+    assert [text.get_text() for text in confusion.texts] == ["2", "1", "1", "2"]
+    assert sorted(strip.lines[0].get_xdata()) == [0.3, 0.8, 0.9]
+    assert imread(tmp_path / "roc.png").shape[2] == 4
+
+
+def test_tied_scores_give_a_straight_curve(tmp_path: Path, figures: list[Any]) -> None:
+    draw_roc(tmp_path / "roc.png", make_cases([0.6] * 4), "AUC", (0.5, 0.5))
+    assert figures[0].axes[0].lines[1].get_xydata().tolist() == [[0, 0], [1, 1]]
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_one_class_has_no_curve_and_no_case_no_cubes(tmp_path: Path, figures: list[Any], count: int) -> None:
+    rows = make_cases([0.9])[:count]
+    draw_roc(tmp_path / "roc.png", rows, "AUC", (float("nan"), float("nan")))
+    assert len(figures[0].axes[0].lines) == 1
+    draw_cubes(tmp_path / "cubes.png", rows)
+    assert sum(bool(axes.images) for axes in figures[1].axes) == count
