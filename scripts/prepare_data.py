@@ -1,49 +1,54 @@
-"""Prepare the domains of 3DSeg-8: make synthetic sample data, download, or import what was downloaded by hand.
+"""Prepare data: make synthetic samples, download, or import what was downloaded by hand or is your own.
 
-Every command writes folders in the layout of the Medical Segmentation Decathlon (MSD), one per domain.
+Segmentation data comes in folders in the layout of the Medical Segmentation Decathlon (MSD), one per domain.
 """
 
 from __future__ import annotations
 
 import json
 import tempfile
-import zlib
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from monai.apps import DecathlonDataset
 from monai.apps.utils import HashCheckError, download_url, extractall
-from monai.transforms import LoadImage
-from numpy.typing import NDArray
 
-from med3d_components.data.decathlon import Scan, write_domain
-from med3d_components.data.domains import DOMAINS_3DSEG8
-from med3d_components.data.synthetic import write_sample
-from med3d_components.utils import run_commands
+from med3d_components.data.domains import DOMAINS_3DSEG8, DomainFacts
+from med3d_components.data.importing import find_values, import_domain
+from med3d_components.data.listing import case_name
+from med3d_components.data.pairing import Pairs, pair_files, pair_folders
+from med3d_components.data.synthetic import write_nodules, write_sample
+from med3d_components.data.visceral import import_visceral
+from med3d_components.utils import as_flag, run_commands
 
-__all__ = ["import_domain", "lasc", "lits", "main", "msd", "sample"]
-
-_REMEDY = "copy both anew, or move this case out of the source folder"
+__all__ = ["lasc", "lits", "main", "msd", "sample", "segmentation", "visceral"]
 
 
-def sample(out: str, seed: int = 0, cases: int = 6) -> None:
-    """Write small SYNTHETIC scans of all eight domains, to try the bundles without a download.
+def sample(out: str, seed: int = 0, cases: int | None = None, of: str = "domains") -> None:
+    """Write small SYNTHETIC scans, to try the bundles without a download.
 
     The scans are shapes drawn by a program. What a network learns from them says nothing about medicine.
-    The same command always writes the same files; run again, it goes on where it stopped or finds its work done.
+    The same command always writes the same files; run again, it finds its work done or goes on where it stopped, but
+    starts anew with nodules.
 
     Args:
-        out: folder for the eight domain folders.
+        out: folder for the folders of the sample.
         seed: of the synthetic patients.
-        cases: scans per domain.
+        cases: scans per folder; by default 6 of domains, 10 of lungs and 16 of nodules.
+        of: domains, all eight of 3DSeg-8; lungs, to segment; or nodules, benign or malignant ones to classify.
     """
+    samples = {
+        "domains": (tuple(DOMAINS_3DSEG8), 6),
+        "lungs": (("Synthetic_Lungs",), 10),
+        "nodules": (("Synthetic_Nodules",), 16),
+    }
+    if of not in samples:
+        raise ValueError(f"of is {of!r}, but must be one of {', '.join(samples)}.")
     print("The sample data is synthetic: shapes drawn by a program. It says nothing about medicine.")
-    for domain in DOMAINS_3DSEG8:
-        folder = Path(str(out), domain)
-        _report(folder, write_sample(folder, cases, seed))
+    names, usual = samples[of]
+    for name in names:
+        write = write_nodules if of == "nodules" else write_sample
+        _report(Path(str(out), name), write(Path(str(out), name), usual if cases is None else cases, seed))
 
 
 def msd(task: str, out: str) -> None:
@@ -78,8 +83,8 @@ def lasc(source: str, out: str) -> None:
         source: folder with a folder per patient, each with lgemri.nrrd and laendo.nrrd; it is only read.
         out: folder for LASC2018_LeftAtrium.
     """
-    pairs = _pair(source, "lgemri.nrrd", "laendo.nrrd", lambda path: path.parent.name)
-    import_domain(Path(str(out), "LASC2018_LeftAtrium"), pairs, {0: 0, 255: 1})
+    pairs = pair_files(str(source), "lgemri.nrrd", "laendo.nrrd", lambda path: path.parent.name)
+    _import_known(Path(str(out), "LASC2018_LeftAtrium"), pairs, {0: 0, 255: 1})
 
 
 def lits(source: str, out: str) -> None:
@@ -89,80 +94,72 @@ def lits(source: str, out: str) -> None:
         source: folder with volume-N.nii and segmentation-N.nii, in any sub-folders; it is only read.
         out: folder for Task03_Liver.
     """
-    pairs = _pair(source, "volume-*.nii*", "segmentation-*.nii*", lambda path: f"liver_{_stem(path).split('-')[1]}")
-    import_domain(Path(str(out), "Task03_Liver"), pairs, {0: 0, 1: 1, 2: 2})
+    pairs = pair_files(
+        str(source), "volume-*.nii*", "segmentation-*.nii*", lambda path: f"liver_{case_name(path).split('-')[1]}"
+    )
+    _import_known(Path(str(out), "Task03_Liver"), pairs, {0: 0, 1: 1, 2: 2})
 
 
-def import_domain(folder: Path, pairs: Mapping[str, tuple[Path, Path]], values: Mapping[int, int]) -> None:
-    """Write images and labels of any format that MONAI reads as a domain's folder.
+def segmentation(images: str, labels: str, out: str, classes: str | Sequence[str] | None = None) -> None:
+    """Import any folder of images and labels as one domain.
+
+    Images are NIfTI, NRRD or MetaImage files, or sub-folders with a DICOM series each; labels are files of the same
+    name. Left out of the name, where it has to be, is _0000 of an image and _seg, _label, _mask or -label of a label.
 
     Args:
-        folder: to write, named as in ``DOMAINS_3DSEG8``. An interrupted import goes on where it stopped.
-        pairs: case name to the files of its image and its label.
-        values: label value in the files to value to write.
-
-    Raises:
-        ValueError: if a file cannot be read, an image and its label do not lie on the same grid, or a label has a
-            value that is not in ``values``.
-        FileExistsError: if the folder holds anything else.
+        images: folder of the images, one 3-D image per case; it is only read.
+        labels: folder of the labels; it is only read.
+        out: folder for the domain itself: the one that gets the dataset.json.
+        classes: names joined by commas in the order of the label values, background first. Without, the values found
+            in the labels become the classes, and gaps between them are closed.
     """
-    scans = {name: partial(_read_scan, image, label, values) for name, (image, label) in pairs.items()}
-    work = zlib.crc32(repr([(name, *map(Path.resolve, files)) for name, files in pairs.items()]).encode())
-    description = f"{DOMAINS_3DSEG8[folder.name].target}, imported from {DOMAINS_3DSEG8[folder.name].source}"
-    written = write_domain(folder, DOMAINS_3DSEG8[folder.name], scans, description, {"imported": f"{work:08x}"})
-    _report(folder, written)
-
-
-def _pair(source: str, images: str, labels: str, name: Callable[[Path], str]) -> dict[str, tuple[Path, Path]]:
-    """Return case name to image and label, from the files below ``source`` that match the two patterns."""
-    folder = Path(str(source))
-    found = [_find(folder, pattern, name) for pattern in (images, labels)]
-    for here, there, pattern in ((found[0], found[1], labels), (found[1], found[0], images)):
-        for case in here.keys() - there.keys():
-            raise FileNotFoundError(f"{here[case]} has no partner {pattern}; add it, or move the file out of {folder}.")
-    return {case: (found[0][case], found[1][case]) for case in found[0]}
-
-
-def _find(folder: Path, pattern: str, name: Callable[[Path], str]) -> dict[str, Path]:
-    """Return case name to file, for the files at any depth that match, sorted by number."""
-    files = [path for path in folder.rglob(pattern) if path.is_file() and not path.name.startswith("._")]
-    if not files:
-        raise FileNotFoundError(
-            f"There is no {pattern} in {folder} or below; give the folder of the unpacked download."
-        )
-    found: dict[str, Path] = {}
-    for path in sorted(files, key=lambda path: (len(path.name), path)):
-        if name(path) in found:
-            raise ValueError(f"{path} and {found[name(path)]} are both case {name(path)}; move one out of {folder}.")
-        found[name(path)] = path
-    return found
-
-
-def _read_scan(image_path: Path, label_path: Path, values: Mapping[int, int]) -> Scan:
-    (image, affine), (label, label_affine) = _read(image_path), _read(label_path)
-    if image.shape != label.shape:
-        raise ValueError(f"{image_path} has shape {image.shape}, but {label_path} has {label.shape}; {_REMEDY}.")
-    if not np.allclose(affine, label_affine, atol=1e-2):
-        raise ValueError(f"{image_path} and {label_path} differ in spacing, direction or origin; {_REMEDY}.")
-    mapped = np.full(label.shape, 255, np.uint8)
+    pairs = pair_folders(str(images), str(labels))
+    names, values = _classes_of(pairs) if classes is None else _named_classes(classes)
+    facts = DomainFacts(
+        modality="not stated",
+        target=", ".join(names[1:]),
+        classes=names,
+        source="own files",
+        licence="that of the files it was imported from",
+    )
+    _report(Path(str(out)), import_domain(str(out), facts, pairs, values))
     for value, target in values.items():
-        mapped[label == value] = target
-    if mapped.max() == 255:
-        unknown = np.unique(label[mapped == 255])[:5].tolist()
-        raise ValueError(f"{label_path} has the values {unknown}, but should have {sorted(values)}; {_REMEDY}.")
-    return Scan(image, mapped, affine)
+        print(f"Label value {value} is written as {target}: {names[target]}.")
 
 
-def _read(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    """Return a volume in a type that NIfTI has, and its voxel to RAS mm matrix."""
-    try:
-        volume = LoadImage(reader="ITKReader" if path.suffix == ".nrrd" else "NibabelReader", dtype=None)(path)
-    except Exception as error:  # the readers raise whatever their file format's library does
-        reason = str(error).strip().splitlines()[-1:]
-        raise ValueError(f"{path} cannot be read ({' '.join(reason)}); copy it anew.") from error
-    array = volume.numpy()
-    small = array.dtype in (np.uint8, np.int16, np.uint16)
-    return array if small else array.astype(np.float32), volume.affine.numpy()
+def visceral(source: str, out: str, sides: bool = True) -> None:
+    """Import the lungs of VISCERAL Anatomy3. You need a licence, and must not pass the data on.
+
+    A volume without both lungs is skipped; where several annotators outlined a lung, that of the lowest id is taken.
+
+    Args:
+        source: folder with volumes such as 10000100_1_CTce_ThAb.nii.gz and segmentations such as
+            10000100_1_CTce_ThAb_1302_7.nii.gz, in any sub-folders; it is only read.
+        out: folder for VISCERAL_Lungs.
+        sides: whether the right lung is class 1 and the left lung class 2; if false, both are class 1, lung.
+    """
+    print("VISCERAL's data agreement forbids to pass on the data; that holds for the imported files as well.")
+    folder = Path(str(out), "VISCERAL_Lungs")
+    _report(folder, import_visceral(str(source), folder, as_flag("sides", sides)))
+
+
+def _classes_of(pairs: Pairs) -> tuple[tuple[str, ...], dict[int, int]]:
+    """Return class names, and value in the labels to class, for the values that the labels have."""
+    found = [value for value in find_values(label for _, label in pairs.values()) if value > 0]
+    if not found:
+        raise ValueError("The labels have no value but 0, which is background; give labels that outline something.")
+    values = {value: index for index, value in enumerate([0, *found])}
+    return ("background", *(f"class {value}" for value in found)), values
+
+
+def _named_classes(classes: str | Sequence[str]) -> tuple[tuple[str, ...], dict[int, int]]:
+    """Return class names, and value in the labels to class, for names as Fire hands them over."""
+    names = tuple(
+        str(name).strip() for name in (classes if isinstance(classes, list | tuple) else str(classes).split(","))
+    )
+    if len(names) < 2 or len(set(names)) < len(names) or "" in names or names[0] != "background":
+        raise ValueError(f"classes are {', '.join(names)}, but must be different names, the first of them background.")
+    return names, {value: value for value in range(len(names))}
 
 
 def _download(task: str, folder: Path) -> Path:
@@ -185,8 +182,9 @@ def _unpack(archive: Path, folder: Path) -> None:
         Path(temporary, folder.name).replace(folder)
 
 
-def _stem(path: Path) -> str:
-    return path.name.split(".")[0]
+def _import_known(folder: Path, pairs: Pairs, values: Mapping[int, int]) -> None:
+    """Import a domain of 3DSeg-8."""
+    _report(folder, import_domain(folder, DOMAINS_3DSEG8[folder.name], pairs, values))
 
 
 def _report(folder: Path, written: bool) -> None:
@@ -195,7 +193,8 @@ def _report(folder: Path, written: bool) -> None:
 
 def main() -> None:
     """Run the command line."""
-    run_commands({"sample": sample, "msd": msd, "lasc": lasc, "lits": lits})
+    commands = (sample, msd, lasc, lits, segmentation, visceral)
+    run_commands({command.__name__: command for command in commands})
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from math import inf
 from pathlib import Path
 
 import nibabel as nib
@@ -12,12 +11,12 @@ from scipy.ndimage import distance_transform_edt
 from med3d_components.data.decathlon import Scan
 from med3d_components.data.domains import DOMAINS_3DSEG8
 from med3d_components.data.synthetic import make_scan, write_sample
-from med3d_components.data.synthetic.recipes import RECIPES
+from med3d_components.data.synthetic.recipes import RECIPES, SYNTHETIC_DOMAINS
 from med3d_components.data.synthetic.scans import voxel_centers
-from med3d_components.data.synthetic.shapes import ellipsoid, half_space, smooth_union, tube, waves
+from med3d_components.data.synthetic.shapes import ellipsoid
 from med3d_components.data.synthetic.sketch import Sketch
 
-DOMAINS = list(DOMAINS_3DSEG8)
+DOMAINS = list(SYNTHETIC_DOMAINS)
 CASES = 4
 THIN = {("Task08_HepaticVessel", 1)}
 
@@ -29,63 +28,6 @@ def scans() -> dict[str, list[Scan]]:
 
 def points(*places: tuple[float, float, float]) -> np.ndarray:
     return np.array(places, np.float32).T
-
-
-def test_an_ellipsoid_has_its_surface_at_its_radii() -> None:
-    shape = ellipsoid((1, 2, 3), (10, 20, inf))
-    distance = shape.distance(points((1, 2, 3), (11, 2, 50), (1, 22, 3), (13, 2, 3), (1, 20, -99)))
-    np.testing.assert_allclose(distance[[1, 2]], 0, atol=1e-4)
-    assert distance[0] <= 0
-    assert 1 < distance[3] < 3
-    assert -3 < distance[4] < -1
-
-
-def test_an_ellipsoid_turns_about_its_centre() -> None:
-    shape = ellipsoid((5, 0, 0), (20, 2, 2), turn=(0, 0, 90))
-    assert (shape.distance(points((5, 19, 0), (5, 0, 0))) <= 0).all()
-    assert shape.distance(points((20, 0, 0))) > 0
-
-
-def test_a_tube_passes_through_its_knots_with_their_radii() -> None:
-    shape = tube((0, 0, 0, 4), (20, 10, 0, 3), (40, 0, 0, 2))
-    np.testing.assert_allclose(shape.distance(points((0, 0, 0), (20, 10, 0), (40, 0, 0))), (-4, -3, -2), atol=0.25)
-    np.testing.assert_allclose(shape.distance(points((0, 0, 4), (20, 10, 3), (40, 0, -2))), 0, atol=0.25)
-    assert shape.distance(points((500, 0, 0))) > 0
-
-
-def test_shapes_combine_as_sets() -> None:
-    ball, left = ellipsoid((0, 0, 0), (5, 5, 5)), half_space((0, 0, 0), (1, 0, 0))
-    here = points((-3, 0, 0), (3, 0, 0), (-9, 0, 0), (9, 0, 0))
-    inside = {"or": ball | left, "and": ball & left, "minus": ball - left, "grown": ball.grown(5)}
-    assert {name: (shape.distance(here) < 0).tolist() for name, shape in inside.items()} == {
-        "or": [True, True, True, False],
-        "and": [True, False, False, False],
-        "minus": [False, True, False, False],
-        "grown": [True, True, True, True],
-    }
-
-
-def test_a_smooth_union_fills_the_crease_only() -> None:
-    balls = [ellipsoid((x, 0, 0), (10, 10, 10)) for x in (-9, 9)]
-    sharp, smooth = balls[0] | balls[1], smooth_union(balls, blend=6)
-    crease, far = points((0, 5, 0)), points((-18, 0, 0))
-    assert sharp.distance(crease) > 0 > smooth.distance(crease)
-    np.testing.assert_allclose(smooth.distance(far), sharp.distance(far), atol=1e-4)
-
-
-def test_wrinkles_move_the_surface_by_their_depth() -> None:
-    ball = ellipsoid((0, 0, 0), (10, 10, 10))
-    wrinkled = ball.wrinkled(lambda here: np.ones((1, here.shape[1]), np.float32), depth=2)
-    here = points((3, 4, 5))
-    np.testing.assert_allclose(wrinkled.distance(here) - ball.distance(here), 2, atol=1e-5)
-
-
-def test_waves_are_smooth_and_of_unit_size() -> None:
-    here = np.random.default_rng(0).uniform(-500, 500, (3, 20000)).astype(np.float32)
-    value = waves(np.random.default_rng(1), wavelength=20, channels=3)
-    assert value(here).shape == (3, 20000)
-    np.testing.assert_allclose(value(here).std(axis=1), 1, atol=0.1)
-    assert np.abs(value(here + np.float32(0.2)) - value(here)).max() < 0.5
 
 
 def test_later_paint_covers_earlier_paint_in_image_and_label() -> None:
@@ -120,7 +62,7 @@ def test_the_label_of_a_place_does_not_depend_on_the_grid(domain: str) -> None:
 def test_every_scan_shows_every_class_large_enough_for_a_stride_of_8(domain: str, scans: dict[str, list[Scan]]) -> None:
     spacing = np.median([np.linalg.norm(scan.affine[:3, :3], axis=0).mean() for scan in scans[domain]])
     for scan in scans[domain]:
-        assert set(np.unique(scan.label)) == set(range(len(DOMAINS_3DSEG8[domain].classes)))
+        assert set(np.unique(scan.label)) == set(range(len(SYNTHETIC_DOMAINS[domain].classes)))
         for label in range(1, scan.label.max() + 1):
             steps = np.linalg.norm(scan.affine[:3, :3], axis=0)
             radius = distance_transform_edt(scan.label == label, sampling=steps).max() / spacing
@@ -143,7 +85,7 @@ def test_scans_vary_in_grid_anatomy_and_orientation(domain: str, scans: dict[str
 
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_scans_have_the_size_and_scale_of_their_modality(domain: str, scans: dict[str, list[Scan]]) -> None:
-    facts = DOMAINS_3DSEG8[domain]
+    facts = SYNTHETIC_DOMAINS[domain]
     for scan in scans[domain]:
         assert scan.image.dtype == np.int16
         assert scan.image.shape == scan.label.shape + ((len(facts.channels),) if len(facts.channels) > 1 else ())
@@ -204,5 +146,32 @@ def test_an_unknown_domain_is_refused_with_the_list_of_known_ones(tmp_path: Path
         make_scan("Task09", 0)
 
 
-def test_recipes_exist_for_exactly_the_domains_of_3dseg8() -> None:
-    assert set(RECIPES) == set(DOMAINS_3DSEG8)
+def test_recipes_exist_for_the_domains_of_3dseg8_and_for_lungs() -> None:
+    assert set(RECIPES) == {*DOMAINS_3DSEG8, "Synthetic_Lungs"}
+
+
+@pytest.mark.parametrize(
+    ("domain", "shape", "image", "label"),
+    [
+        ("Task04_Hippocampus", (37, 56, 42), 28724170, 7560),
+        ("Task09_Spleen", (71, 52, 46), -46419263, 1551),
+    ],
+)
+def test_the_scans_of_a_seed_stay_the_same_as_long_as_the_version_does(
+    domain: str, shape: tuple[int, ...], image: int, label: int
+) -> None:
+    scan = make_scan(domain, index=0, seed=0)
+    assert scan.image.shape == shape
+    assert scan.image.sum() == pytest.approx(image, rel=2e-5)  # not every processor rounds alike
+    assert scan.label.sum() == pytest.approx(label, abs=2)
+
+
+def test_the_lungs_lie_on_their_sides_and_hold_litres_of_air(scans: dict[str, list[Scan]]) -> None:
+    for scan in scans["Synthetic_Lungs"]:
+        litre = abs(np.linalg.det(scan.affine[:3, :3])) / 1e6
+        for label, side in ((1, 1), (2, -1)):
+            lung = scan.label == label
+            x = nib.affines.apply_affine(scan.affine, np.argwhere(lung))[:, 0]
+            assert 50 < side * x.mean() < 100
+            assert 1 < lung.sum() * litre < 4
+            assert -900 < np.median(scan.image[lung]) < -800

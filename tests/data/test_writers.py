@@ -30,7 +30,10 @@ def test_a_mask_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
         raise OSError("the disk is full")
 
     monkeypatch.setattr(nib, "save", stop)
+    writer = AtomicNibabelWriter()
+    writer.set_data_array(torch.zeros(1, 3, 4, 5))
+    writer.set_metadata({})
     with pytest.raises(OSError, match="the disk is full"):
-        AtomicNibabelWriter().write(tmp_path / "ct_seg.nii.gz")
+        writer.write(tmp_path / "ct_seg.nii.gz")
     assert [path.name for path in tmp_path.iterdir()] == ["ct_seg.nii.gz"]
     assert nib.load(tmp_path / "ct_seg.nii.gz").get_fdata().sum() == 60

@@ -10,7 +10,7 @@ from math import inf
 from med3d_components.data.synthetic.shapes import Shape, half_space, smooth_union
 from med3d_components.data.synthetic.sketch import Sketch
 
-__all__ = ["hepatic_vessel", "liver", "pancreas", "spleen"]
+__all__ = ["hepatic_vessel", "liver", "paint_body", "paint_ribs", "paint_spine", "pancreas", "spleen"]
 
 FAT, MUSCLE, BONE, WATER, AIR = -100, 55, 420, 10, -1000
 LIVER, SPLEEN, KIDNEY, BOWEL, PANCREAS, BLOOD, TUMOUR = 115, 130, 190, 35, 95, 170, 55
@@ -74,20 +74,35 @@ def hepatic_vessel(sketch: Sketch) -> None:
     sketch.paint(vessels, 215, label=1)
 
 
-def _torso(sketch: Sketch) -> None:
-    """Paint skin, muscles, ribs, spine, aorta, vena cava and kidneys."""
+def paint_body(sketch: Sketch) -> Shape:
+    """Paint skin and muscles; return what the muscles enclose, themselves included."""
     sketch.paint(sketch.ellipsoid((0, 0, 0), (172, 122, inf), turn=(0, 0, 0)), FAT)
     wall = sketch.ellipsoid((0, -2, 0), (150, 102, inf))
     sketch.paint(wall, MUSCLE)
-    # Ribs slope down to the front, and end where the belly begins.
-    rib_cage = (wall.grown(-3) - wall.grown(-10)) & half_space((0, 60, 0), (0, 1, 0))
-    for height in range(-90, 150, 34):
+    return wall
+
+
+def paint_ribs(sketch: Sketch, wall: Shape, heights: range, front: float) -> None:
+    """Paint ribs in the wall, at heights in mm on the patient's axis; they slope down to the front and end there."""
+    rib_cage = (wall.grown(-3) - wall.grown(-10)) & half_space((0, front, 0), (0, 1, 0))
+    for height in heights:
         upper, lower = (half_space((0, 0, height + edge), (0, 0.35, edge)) for edge in (6, -6))
         sketch.paint(rib_cage & upper & lower, BONE)
-    sketch.paint(wall.grown(-14), FAT)
+
+
+def paint_spine(sketch: Sketch) -> None:
+    """Paint the spine and the muscles along it."""
     sketch.paint(smooth_union([sketch.ellipsoid((x, -84, 0), (34, 22, inf)) for x in (-34, 34)], 10), MUSCLE)
     sketch.paint(sketch.ellipsoid((0, -55, 0), (23, 18, inf)), BONE - 180)
     sketch.paint(sketch.tube((0, -94, -200, 9), (0, -94, 200, 9)) - sketch.ellipsoid((0, -80, 0), (9, 8, inf)), BONE)
+
+
+def _torso(sketch: Sketch) -> None:
+    """Paint skin, muscles, ribs, spine, aorta, vena cava and kidneys."""
+    wall = paint_body(sketch)
+    paint_ribs(sketch, wall, range(-90, 150, 34), front=60)  # where the belly begins
+    sketch.paint(wall.grown(-14), FAT)
+    paint_spine(sketch)
     sketch.paint(sketch.tube((-10, -28, -200, 11), (-8, -26, 0, 11), (-8, -28, 200, 12)), BLOOD)
     sketch.paint(sketch.tube((18, -26, -200, 11), (20, -22, 0, 12), (22, -16, 200, 13)), BLOOD - 30)
     for side in (-1, 1):

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from med3d_components.data.synthetic import ct, mr
+from med3d_components.data.domains import DOMAINS_3DSEG8, DomainFacts
+from med3d_components.data.synthetic import chest, ct, mr
 from med3d_components.data.synthetic.sketch import Sketch
 
-__all__ = ["RECIPES", "Recipe"]
+__all__ = ["RECIPES", "SYNTHETIC_DOMAINS", "Recipe"]
 
 
 @dataclass(frozen=True)
@@ -53,4 +54,20 @@ RECIPES = {
         ct.hepatic_vessel, 150, (58, 52, 44), (3.6, 3.6, 4.2), (46, 2, 20), background=(ct.AIR,), noise=14
     ),
     "Task09_Spleen": Recipe(ct.spleen, 110, (68, 52, 46), (5.0, 5.0, 5.6), (0, 0, 12), background=(ct.AIR,), noise=16),
+    "Synthetic_Lungs": Recipe(
+        chest.lungs, 150, (68, 52, 50), (5.2, 5.2, 5.6), (0, 0, 0), background=(ct.AIR,), noise=16
+    ),
 }
+
+SYNTHETIC_DOMAINS = {
+    **DOMAINS_3DSEG8,
+    "Synthetic_Lungs": DomainFacts(
+        modality="CT",
+        target="lungs",
+        classes=("background", "right lung", "left lung"),
+        source="drawn by a program",
+        licence="CC0 1.0",
+        channels=("CT",),
+    ),
+}
+"""The facts of the domains that there are recipes of: the eight of 3DSeg-8, and one of lungs."""

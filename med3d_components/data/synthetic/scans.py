@@ -6,6 +6,7 @@ import functools
 import os
 import zlib
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -13,12 +14,11 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from med3d_components.data.decathlon import Scan, write_domain
-from med3d_components.data.domains import DOMAINS_3DSEG8
-from med3d_components.data.synthetic.recipes import RECIPES, Recipe
+from med3d_components.data.synthetic.recipes import RECIPES, SYNTHETIC_DOMAINS, Recipe
 from med3d_components.data.synthetic.shapes import Points, waves
 from med3d_components.data.synthetic.sketch import Sketch
 
-__all__ = ["VERSION", "make_scan", "voxel_centers", "write_sample"]
+__all__ = ["DESCRIPTION", "check_series", "draw_scan", "make_scan", "voxel_centers", "write_sample"]
 
 VERSION = 1
 """Of the recipes; raised whenever a change alters the scans of a seed."""
@@ -28,7 +28,7 @@ ORIENTATIONS = ("RAS", "LPS", "LAS", "ASL")
 
 
 def write_sample(folder: str | os.PathLike[str], cases: int = 6, seed: int = 0) -> bool:
-    """Write the synthetic counterpart of one domain of 3DSeg-8.
+    """Write the synthetic counterpart of one domain of 3DSeg-8, or ``Synthetic_Lungs``.
 
     Args:
         folder: to write; its last part must be the domain's name.
@@ -44,20 +44,30 @@ def write_sample(folder: str | os.PathLike[str], cases: int = 6, seed: int = 0) 
     """
     folder = Path(folder)
     _check_domain(folder.name)
+    provenance = check_series(cases, seed)
+    scans = {f"synthetic_{i:03d}": functools.partial(make_scan, folder.name, i, seed) for i in range(cases)}
+    facts = SYNTHETIC_DOMAINS[folder.name]
+    return write_domain(folder, facts, scans, DESCRIPTION, provenance, licence="CC0 1.0")
+
+
+def check_series(cases: int, seed: int) -> dict[str, Any]:
+    """Return what a ``dataset.json`` says of how its synthetic patients came to be.
+
+    Raises:
+        ValueError: if the number of cases or the seed is not one.
+    """
     if not isinstance(cases, int) or cases < 1:
         raise ValueError(f"cases is {cases!r}, but must be a positive integer.")
     if not isinstance(seed, int) or seed < 0:
         raise ValueError(f"seed is {seed!r}, but must be an integer of 0 or more.")
-    scans = {f"synthetic_{i:03d}": functools.partial(make_scan, folder.name, i, seed) for i in range(cases)}
-    provenance = {"synthetic": {"seed": seed, "cases": cases, "version": VERSION}}
-    return write_domain(folder, DOMAINS_3DSEG8[folder.name], scans, DESCRIPTION, provenance, licence="CC0 1.0")
+    return {"synthetic": {"seed": seed, "cases": cases, "version": VERSION}}
 
 
 def make_scan(domain: str, index: int, seed: int = 0) -> Scan:
     """Make a synthetic scan with its label.
 
     Args:
-        domain: name of a domain of 3DSeg-8.
+        domain: name of a domain of 3DSeg-8, or ``Synthetic_Lungs``.
         index: of the patient; each has another anatomy, spacing and orientation.
         seed: of the series of patients.
 
@@ -72,14 +82,18 @@ def make_scan(domain: str, index: int, seed: int = 0) -> Scan:
         np.uint8(1)
     """
     _check_domain(domain)
-    recipe = RECIPES[domain]
     rng = np.random.default_rng([seed, zlib.crc32(domain.encode()), index])
+    return draw_scan(RECIPES[domain], SYNTHETIC_DOMAINS[domain].modality, index, rng)
+
+
+def draw_scan(recipe: Recipe, modality: str, index: int, rng: np.random.Generator) -> Scan:
+    """Draw a patient by a recipe and look at it with a scanner of the modality, "CT" or "MRI"."""
     shape, affine = _place_grid(recipe, index, rng)
     sketch = Sketch(rng, recipe.size, recipe.background)
     recipe.draw(sketch)
     points = voxel_centers(shape, affine)
     image, label = sketch.render(points, edge=float(np.mean(recipe.spacing)))
-    acquire = _acquire_ct if DOMAINS_3DSEG8[domain].modality == "CT" else _acquire_mr
+    acquire = _acquire_ct if modality == "CT" else _acquire_mr
     image = np.rint(acquire(image, points, recipe, rng)).astype(np.int16)
     channels = image.reshape(-1, *shape)
     return Scan(channels[0] if len(channels) == 1 else np.moveaxis(channels, 0, -1), label.reshape(shape), affine)

@@ -15,9 +15,10 @@ from scipy.interpolate import make_interp_spline
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
-__all__ = ["Points", "Shape", "ellipsoid", "half_space", "smooth_union", "tube", "waves"]
+__all__ = ["Knot", "Points", "Shape", "burr", "ellipsoid", "half_space", "smooth_union", "tube", "tubes", "waves"]
 
 Points = NDArray[np.float32]
+Knot = tuple[float, float, float, float]
 
 
 class Shape:
@@ -56,6 +57,19 @@ class Shape:
         """Return the shape with its surface moved outwards by ``margin`` mm; inwards if negative."""
         return Shape(lambda points: self.distance(points) - np.float32(margin))
 
+    def near(self, center: ArrayLike, reach: float) -> Shape:
+        """Return the part within ``reach`` mm of a point, which is quicker for a small shape in a large grid."""
+        middle = _column(center)
+
+        def distance(points: Points) -> Points:
+            offset = points - middle
+            close = np.einsum("in,in->n", offset, offset) < reach**2
+            far = np.full(points.shape[1], reach, np.float32)
+            far[close] = self.distance(points[:, close])
+            return far
+
+        return Shape(distance)
+
 
 def ellipsoid(center: ArrayLike, radii: ArrayLike, turn: ArrayLike = (0, 0, 0)) -> Shape:
     """Return an ellipsoid.
@@ -79,20 +93,49 @@ def ellipsoid(center: ArrayLike, radii: ArrayLike, turn: ArrayLike = (0, 0, 0)) 
     return Shape(distance)
 
 
-def tube(*knots: tuple[float, float, float, float]) -> Shape:
+def tube(*knots: Knot) -> Shape:
     """Return a tube along a smooth curve.
 
     Args:
         knots: x, y, z and radius in mm of the points that the curve passes through; 2 or more.
     """
-    places = np.linspace(0, 1, len(knots))
-    curve = make_interp_spline(places, np.array(knots, dtype=float), k=min(3, len(knots) - 1))(np.linspace(0, 1, 97))
+    return tubes(knots)
+
+
+def tubes(*paths: Sequence[Knot]) -> Shape:
+    """Return several tubes as one shape, which is quicker than their union.
+
+    Args:
+        paths: the knots of each, as in :func:`tube`.
+    """
+    curve = np.concatenate([_curve(knots) for knots in paths])
     tree, radii = cKDTree(curve[:, :3]), curve[:, 3].astype(np.float32)
     reach = float(2 * radii.max())
 
     def distance(points: Points) -> Points:
-        far, nearest = tree.query(points.T, distance_upper_bound=reach)  # infinity and 97 where nothing is within reach
+        far, nearest = tree.query(points.T, distance_upper_bound=reach)  # infinity and N where nothing is within reach
         return np.minimum(far, reach).astype(np.float32) - np.append(radii, radii.max())[nearest]
+
+    return Shape(distance)
+
+
+def burr(center: ArrayLike, radius: float, spikes: ArrayLike) -> Shape:
+    """Return a ball with spikes.
+
+    Args:
+        center: in mm.
+        radius: of the ball in mm.
+        spikes: of shape (N, 3): the way in mm from the ball's surface to the tip of each.
+    """
+    middle, ways = _column(center), np.asarray(spikes, dtype=np.float32)
+    lengths = np.linalg.norm(ways, axis=1, keepdims=True)
+    sharpness = np.float32(30)
+
+    def distance(points: Points) -> Points:
+        offset = points - middle
+        far = np.sqrt(np.einsum("in,in->n", offset, offset))
+        cosine = np.einsum("ki,in->kn", ways / lengths, offset) / np.maximum(far, np.float32(1e-6))
+        return far - np.float32(radius) - (lengths * np.exp(sharpness * (cosine - 1))).max(axis=0)
 
     return Shape(distance)
 
@@ -142,6 +185,12 @@ def waves(rng: np.random.Generator, wavelength: float, channels: int) -> Callabl
         return np.einsum("ck,kn->cn", amplitudes, np.sin(angles))
 
     return value
+
+
+def _curve(knots: Sequence[Knot]) -> NDArray[np.float64]:
+    """Return points with radii, of shape (97, 4), along a smooth curve through the knots."""
+    places = np.linspace(0, 1, len(knots))
+    return make_interp_spline(places, np.array(knots, dtype=float), k=min(3, len(knots) - 1))(np.linspace(0, 1, 97))
 
 
 def _column(values: ArrayLike) -> Points:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from med3d_components.data.synthetic.shapes import Points, Shape, ellipsoid, tube, waves
+from med3d_components.data.synthetic.shapes import Knot, Points, Shape, ellipsoid, tube, tubes, waves
 
 __all__ = ["Sketch", "Structure"]
 
@@ -51,13 +52,13 @@ class Sketch:
             np.asarray(turn) + self.rng.uniform(-8, 8, 3),
         )
 
-    def tube(self, *knots: tuple[float, float, float, float]) -> Shape:
+    def tube(self, *knots: Knot) -> Shape:
         """Return a tube through about ``knots``, see :func:`~med3d_components.data.synthetic.shapes.tube`."""
-        shift = self.rng.uniform(-0.03, 0.03, (len(knots), 3)) * self.size
-        radius = self.rng.uniform(0.9, 1.1)
-        return tube(
-            *((x + dx, y + dy, z + dz, r * radius) for (x, y, z, r), (dx, dy, dz) in zip(knots, shift, strict=True))
-        )
+        return tube(*self._vary(knots))
+
+    def tubes(self, *paths: Sequence[Knot]) -> Shape:
+        """Return several tubes as one shape, see :func:`~med3d_components.data.synthetic.shapes.tubes`."""
+        return tubes(*(self._vary(knots) for knots in paths))
 
     def paint(self, shape: Shape, intensity: ArrayLike, label: int = 0) -> None:
         """Paint a shape over what is there.
@@ -89,3 +90,8 @@ class Sketch:
             image += share * (structure.intensity[:, None] - image)
             label[distance < 0] = structure.label
         return image, label
+
+    def _vary(self, knots: Sequence[Knot]) -> list[Knot]:
+        shift = self.rng.uniform(-0.03, 0.03, (len(knots), 3)) * self.size
+        radius = self.rng.uniform(0.9, 1.1)
+        return [(x + dx, y + dy, z + dz, r * radius) for (x, y, z, r), (dx, dy, dz) in zip(knots, shift, strict=True)]

@@ -1,0 +1,113 @@
+"""Which files belong together: the image and the label of each case, by their names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from pathlib import Path
+
+from med3d_components.data.listing import case_name, list_volumes
+
+__all__ = ["Pairs", "find_files", "name_files", "pair_files", "pair_folders"]
+
+_LABEL_SUFFIXES = ("_seg", "_label", "_mask", "-label")
+
+Pairs = dict[str, tuple[Path, Path]]
+"""Case name to the files of its image and its label."""
+
+
+def pair_files(
+    source: str | os.PathLike[str], images: str, labels: str, name: Callable[[Path], str] = case_name
+) -> Pairs:
+    """Pair the files of a folder, at any depth, that match two patterns.
+
+    Args:
+        source: folder.
+        images: pattern of the images' file names.
+        labels: pattern of the labels' file names.
+        name: returns the name of the case that a file belongs to.
+
+    Raises:
+        FileNotFoundError: if no file matches, or an image has no label or the other way round.
+        ValueError: if two files have one name.
+
+    Example:
+        >>> pair_files("downloads/lasc", "lgemri.nrrd", "laendo.nrrd", lambda path: path.parent.name)  # doctest: +SKIP
+    """
+    found, masks = (name_files(find_files(source, pattern), name) for pattern in (images, labels))
+    return _match(found, masks, wanted=(images, labels))
+
+
+def pair_folders(images: str | os.PathLike[str], labels: str | os.PathLike[str]) -> Pairs:
+    """Pair the volumes of a folder with those of the same name in another.
+
+    Where there is none, nnU-Net's ``_0000`` is left out of the image's name, and ``_seg``, ``_label``, ``_mask`` or
+    ``-label`` out of the label's.
+
+    Args:
+        images: folder of files, or of sub-folders with a DICOM series each.
+        labels: folder of files.
+
+    Raises:
+        FileNotFoundError: if a folder has no volume, or an image has no label or the other way round.
+        ValueError: if both are one folder, or two files have one name.
+    """
+    if Path(images).resolve() == Path(labels).resolve():
+        raise ValueError(f"{images} is given for images and labels; put the two into folders of their own.")
+    volumes, masks = list_volumes(images), list_volumes(labels)
+    label_names = {case_name(path) for path in masks}
+    plain_names = {name.removesuffix(suffix) for name in label_names for suffix in ("", *_LABEL_SUFFIXES)}
+
+    def name_image(path: Path) -> str:
+        name = path.name if path.is_dir() else case_name(path)
+        return name.removesuffix("_0000") if name not in plain_names else name
+
+    found = name_files(volumes, name_image)
+    return _match(found, name_files(masks, partial(_name_label, known=found)), wanted=(f"in {images}", f"in {labels}"))
+
+
+def find_files(source: str | os.PathLike[str], pattern: str) -> list[Path]:
+    """List the files of a folder, at any depth, whose name matches a pattern; 9 comes before 10.
+
+    Raises:
+        FileNotFoundError: if there is none.
+    """
+    folder = Path(source)
+    files = [path for path in folder.rglob(pattern) if path.is_file() and not path.name.startswith("._")]
+    if not files:
+        raise FileNotFoundError(
+            f"There is no {pattern} in {folder} or below; give the folder of the unpacked download."
+        )
+    return sorted(files, key=lambda path: (len(path.name), path))
+
+
+def name_files(files: Iterable[Path], name: Callable[[Path], str]) -> dict[str, Path]:
+    """Return case name to file.
+
+    Raises:
+        ValueError: if two files have one name.
+    """
+    found: dict[str, Path] = {}
+    for path in files:
+        case = name(path)
+        if case in found:
+            raise ValueError(f"{path} and {found[case]} are both case {case}; move one out of the source folder.")
+        found[case] = path
+    return found
+
+
+def _name_label(path: Path, known: Mapping[str, Path]) -> str:
+    name = case_name(path)
+    suffix = next((suffix for suffix in _LABEL_SUFFIXES if name.endswith(suffix)), "")
+    return name if name in known else name.removesuffix(suffix)
+
+
+def _match(images: Mapping[str, Path], labels: Mapping[str, Path], wanted: tuple[str, str]) -> Pairs:
+    for here, there, partner in ((images, labels, wanted[1]), (labels, images, wanted[0])):
+        for case, path in here.items():
+            if case not in there:
+                raise FileNotFoundError(
+                    f"{path} has no partner {partner}; add it, or move the file out of the source folder."
+                )
+    return {case: (path, labels[case]) for case, path in images.items()}
