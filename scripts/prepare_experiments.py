@@ -69,7 +69,9 @@ def nodules(source: str, out: str) -> None:
     _write(Path(out, "LIDC_NoduleCubes"), LIDC, scans, "nodules")
 
 
-def regions(image: str, label: str, out: str, classes: Sequence[str], parts: Sequence[int] = (2, 2, 3)) -> None:
+def regions(
+    image: str, label: str, out: str, classes: Sequence[str], parts: Sequence[int] = (2, 2, 3), only: str | None = None
+) -> None:
     """Cut one labelled CT into regions that do not overlap, and write them as a domain.
 
     All regions are of one patient, so a score on some of them says how well that patient was learnt.
@@ -80,13 +82,16 @@ def regions(image: str, label: str, out: str, classes: Sequence[str], parts: Seq
         out: folder for ExampleCT_Regions.
         classes: names of the label's values, background first.
         parts: number of regions along each axis.
+        only: name of the one class to keep; the others become background.
     """
-    facts = DomainFacts("CT", "organs", tuple(classes), source=Path(image).name, licence="see the scan's source")
+    kept = tuple(classes) if only is None else (classes[0], only)
+    facts = DomainFacts("CT", "organs", kept, source=Path(image).name, licence="see the scan's source")
+    value = None if only is None else list(classes).index(only)
     scans = {
-        "region_" + "".join(map(str, index)): partial(_cut, Path(image), Path(label), index, parts)
+        "region_" + "".join(map(str, index)): partial(_cut, Path(image), Path(label), index, parts, value)
         for index in product(*map(range, parts))
     }
-    _write(Path(out, "ExampleCT_Regions"), facts, scans, f"regions {parts}")
+    _write(Path(out, "ExampleCT_Regions"), facts, scans, f"regions {parts} {kept}")
 
 
 def _write(folder: Path, facts: DomainFacts, scans: Mapping[str, Callable[[], Scan]], work: str) -> None:
@@ -110,14 +115,15 @@ def _place(image: Path, label: Path, size: Sequence[int], max_offset: int, place
     return Scan(np.pad(scan.image, pad, constant_values=scan.image.min()), np.pad(scan.label, pad), affine)
 
 
-def _cut(image: Path, label: Path, index: Sequence[int], parts: Sequence[int]) -> Scan:
+def _cut(image: Path, label: Path, index: Sequence[int], parts: Sequence[int], value: int | None) -> Scan:
     scan = _read(image, label)
     edges = [np.linspace(0, length, n + 1).astype(int) for length, n in zip(scan.label.shape, parts, strict=True)]
     start = [edge[i] for edge, i in zip(edges, index, strict=True)]
     region = tuple(slice(edge[i], edge[i + 1]) for edge, i in zip(edges, index, strict=True))
     affine = scan.affine.copy()
     affine[:3, 3] += affine[:3, :3] @ start
-    return Scan(scan.image[region], scan.label[region], affine)
+    labels = scan.label if value is None else scan.label == value
+    return Scan(scan.image[region], labels[region], affine)
 
 
 if __name__ == "__main__":

@@ -90,7 +90,7 @@ class TrainingReport:
         for name, value in {"train_loss": loss, **metrics}.items():
             self.writer.add_scalar(name, value, epoch)
         self.writer.flush()
-        scores = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+        scores = ", ".join(f"{name} {_text(value)}" for name, value in metrics.items())
         logger.info("Epoch %d/%d: train_loss %.4f%s", epoch, engine.state.max_epochs, loss, scores and f", {scores}")
 
 
@@ -144,7 +144,7 @@ class EvaluationReport:
         metrics = {name: None if is_nan(value) else value for name, value in engine.state.metrics.items()}
         write_json(self.folder / "evaluation.json", metrics)
         for name, value in metrics.items():
-            logger.info("%s %s", name, "-" if value is None else f"{value:.4f}")
+            logger.info("%s %s", name, _text(value))
         logger.info("Tables and pictures lie in %s.", self.folder)
 
 
@@ -152,3 +152,7 @@ def _read(path: Path) -> list[dict[str, float]]:
     with path.open(newline="", encoding="utf-8") as file:
         rows = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
     return [{**row, "epoch": int(row["epoch"])} for row in rows]
+
+
+def _text(value: float | int | None) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else "-" if value is None else str(value)
