@@ -72,7 +72,7 @@ def nodules(source: str, out: str) -> None:
 def regions(
     image: str, label: str, out: str, classes: Sequence[str], parts: Sequence[int] = (2, 2, 3), only: str | None = None
 ) -> None:
-    """Cut one labelled CT into regions that do not overlap, and write them as a domain.
+    """Cut one labelled CT into regions that do not overlap, and write those with an organ in them as a domain.
 
     All regions are of one patient, so a score on some of them says how well that patient was learnt.
 
@@ -90,6 +90,7 @@ def regions(
     scans = {
         "region_" + "".join(map(str, index)): partial(_cut, Path(image), Path(label), index, parts, value)
         for index in product(*map(range, parts))
+        if _cut(Path(image), Path(label), index, parts, value).label.mean() > 0.01
     }
     _write(Path(out, "ExampleCT_Regions"), facts, scans, f"regions {parts} {kept}")
 

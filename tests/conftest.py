@@ -67,7 +67,8 @@ def run_bundle() -> RunBundle:
         command = [sys.executable, "-m", "monai.bundle", *map(str, arguments)]
         # One thread: the tests' networks are too small to gain from more.
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""}
-        done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+        # Named, since the locale's encoding is no longer that of Python once ITK is imported.
+        done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, encoding="utf-8", check=False)
         output = done.stdout + done.stderr
         assert (done.returncode != 0) == fails, output
         return output
