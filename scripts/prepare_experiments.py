@@ -90,7 +90,7 @@ def regions(
     scans = {
         "region_" + "".join(map(str, index)): partial(_cut, Path(image), Path(label), index, parts, value)
         for index in product(*map(range, parts))
-        if _cut(Path(image), Path(label), index, parts, value).label.mean() > 0.01
+        if _cut(Path(image), Path(label), index, parts, value).label.mean() > 0.001
     }
     _write(Path(out, "ExampleCT_Regions"), facts, scans, f"regions {parts} {kept}")
 

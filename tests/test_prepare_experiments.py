@@ -53,3 +53,5 @@ def test_regions_tile_the_scan(tmp_path: Path, make_domain: MakeDomain) -> None:
     assert len(labels) == 6
     assert sum(nib.load(path).get_fdata().sum() for path in labels) == nib.load(label).get_fdata().sum()
     assert np.allclose(nib.load(labels[-1]).affine[:3, 3], (12, 0, 13))
+    regions(image, label, str(tmp_path / "slices"), classes=("background", "box"), parts=(1, 1, 20))
+    assert len(list((tmp_path / "slices" / "ExampleCT_Regions" / "labelsTr").iterdir())) == 10  # those of the box
