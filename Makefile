@@ -11,17 +11,25 @@ RUN := $(BIN)/python -m monai.bundle run
 	$(BIN)/python -m pip install --quiet --requirement requirements.txt
 	touch $@
 
-# Sample data, a small Med3D pre-trained on it, and where the results lie. Synthetic: it says nothing about medicine.
+# A small Med3D pre-trained on sample data, its encoder transferred to two tasks, and where the results lie.
+# All of it is synthetic: it says nothing about medicine.
 demo: .venv/installed
-	$(BIN)/python scripts/prepare_data.py sample --out $(DEMO)/data --seed 0
-	$(RUN) training --config_file bundles/med3d_pretraining/configs/train.json --dataset_dir $(DEMO)/data \
-	    --depth 10 --epochs 12 --ckpt_dir $(DEMO)/med3d_pretraining --output_dir $(DEMO)/med3d_pretraining/eval
+	$(BIN)/python scripts/prepare_data.py sample --out $(DEMO)/data
+	$(BIN)/python scripts/prepare_data.py sample --out $(DEMO) --of lungs
+	$(BIN)/python scripts/prepare_data.py sample --out $(DEMO) --of nodules
+	$(call train,med3d_pretraining) --dataset_dir $(DEMO)/data --epochs 12
+	$(call train,lung_segmentation) --dataset_dir $(DEMO)/Synthetic_Lungs --epochs 6 --max_region 56,56,56 \
+	    --pretrained_weights $(DEMO)/med3d_pretraining/checkpoints/encoder.pt
+	$(call train,lung_nodule_ct_classification) --dataset_dir $(DEMO)/Synthetic_Nodules --epochs 12 \
+	    --pretrained_weights $(DEMO)/med3d_pretraining/checkpoints/encoder.pt
 	@echo
-	@echo "Encoder   $(DEMO)/med3d_pretraining/checkpoints/encoder.pt"
-	@echo "Metrics   $(DEMO)/med3d_pretraining/eval/metrics.csv"
-	@echo "Curves    $(DEMO)/med3d_pretraining/eval/curves.png"
-	@echo "Overlays  $(DEMO)/med3d_pretraining/eval/overlays.png"
+	@echo "Encoder  $(DEMO)/med3d_pretraining/checkpoints/encoder.pt"
+	@ls $(DEMO)/*/eval/metrics.csv | sed 's/^/Metrics  /'
+	@ls $(DEMO)/*/eval/*.png | sed 's/^/Picture  /'
 	@echo "All of it is made from synthetic volumes and says nothing about medicine."
+
+train = $(RUN) training --config_file bundles/$(1)/configs/train.json --depth 10 \
+    --ckpt_dir $(DEMO)/$(1) --output_dir $(DEMO)/$(1)/eval
 
 test: .venv/installed
 	$(BIN)/python -m pytest --cov --cov-report=term --durations=15

@@ -1,6 +1,7 @@
 """Prepare data: make synthetic samples, download, or import what was downloaded by hand or is your own.
 
-Segmentation data comes in folders in the layout of the Medical Segmentation Decathlon (MSD), one per domain.
+Segmentation data comes in folders in the layout of the Medical Segmentation Decathlon (MSD), one per domain; nodules
+to classify in a folder with a dataset.json that lists them.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ from monai.apps.utils import HashCheckError, download_url, extractall
 
 from med3d_components.data.domains import DOMAINS_3DSEG8, DomainFacts
 from med3d_components.data.importing import find_values, import_domain
+from med3d_components.data.lidc import import_lidc
 from med3d_components.data.listing import case_name
 from med3d_components.data.pairing import Pairs, pair_files, pair_folders
 from med3d_components.data.synthetic import write_nodules, write_sample
 from med3d_components.data.visceral import import_visceral
 from med3d_components.utils import as_flag, run_commands
 
-__all__ = ["lasc", "lits", "main", "msd", "sample", "segmentation", "visceral"]
+__all__ = ["lasc", "lidc", "lits", "main", "msd", "sample", "segmentation", "visceral"]
 
 
 def sample(out: str, seed: int = 0, cases: int | None = None, of: str = "domains") -> None:
@@ -143,6 +145,18 @@ def visceral(source: str, out: str, sides: bool = True) -> None:
     _report(folder, import_visceral(str(source), folder, as_flag("sides", sides)))
 
 
+def lidc(source: str, out: str) -> None:
+    """Import LIDC-IDRI as a list of nodules with the readers' malignancy scores, for the nodule classification.
+
+    The scans stay where they are; OUT gets a dataset.json that names them, and a small mask for each nodule.
+
+    Args:
+        source: the unpacked download of The Cancer Imaging Archive, DICOM series and XML files at any depth.
+        out: folder for dataset.json and masks.
+    """
+    _report(Path(str(out)), import_lidc(str(source), str(out)))
+
+
 def _classes_of(pairs: Pairs) -> tuple[tuple[str, ...], dict[int, int]]:
     """Return class names, and value in the labels to class, for the values that the labels have."""
     found = [value for value in find_values(label for _, label in pairs.values()) if value > 0]
@@ -193,7 +207,7 @@ def _report(folder: Path, written: bool) -> None:
 
 def main() -> None:
     """Run the command line."""
-    commands = (sample, msd, lasc, lits, segmentation, visceral)
+    commands = (sample, msd, lasc, lits, segmentation, visceral, lidc)
     run_commands({command.__name__: command for command in commands})
 
 

@@ -12,7 +12,7 @@ from monai.transforms import LoadImage
 from tests.prepare_data.conftest import contents, last_line, mask, volume, write_lasc, write_lits, write_nrrd
 
 
-@pytest.mark.parametrize("command", ["sample", "msd", "lasc", "lits", "segmentation", "visceral"])
+@pytest.mark.parametrize("command", ["sample", "msd", "lasc", "lits", "segmentation", "visceral", "lidc"])
 def test_help_explains_every_argument(run, command):
     code, out, err = run(command, "--help")
     text = out + err
