@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from monai.inferers import SimpleInferer
 
+from med3d_components.data.synthetic import write_nodules
 from med3d_components.inferers import PrecisionInferer
 from med3d_components.networks import Med3DNet
-from tests.conftest import ROOT, MakeDomain, RunBundle
+from tests.bundles.workflow import configs, copy_bundle, read_table
+from tests.conftest import MakeDomain, RunBundle
 
 pytestmark = pytest.mark.gpu
 
@@ -27,13 +27,13 @@ def test_bf16_on_the_gpu_stays_near_float32() -> None:
     assert float((half - full).abs().max()) < 0.05 * float(full.abs().max())
 
 
-def test_the_pretraining_bundle_trains_on_the_gpu(
-    tmp_path: Path, make_domain: MakeDomain, run_bundle: RunBundle
-) -> None:
-    bundle = tmp_path / "med3d_pretraining"
-    shutil.copytree(ROOT / "bundles" / bundle.name, bundle, ignore=shutil.ignore_patterns("models", "eval"))
-    make_domain(tmp_path / "data" / "a", cases=5)
-    files = str([str(bundle / "configs" / name) for name in ("train.json", "smoke.json")])
+@pytest.mark.parametrize("name", ["med3d_pretraining", "lung_segmentation", "lung_nodule_ct_classification"])
+def test_a_bundle_trains_on_the_gpu(name: str, tmp_path: Path, make_domain: MakeDomain, run_bundle: RunBundle) -> None:
+    bundle = copy_bundle(name, tmp_path)
+    if name == "lung_nodule_ct_classification":
+        write_nodules(tmp_path / "data", cases=8)
+    else:
+        make_domain(tmp_path / "data", cases=5)
+    files = configs(bundle, "train", "smoke")
     run_bundle("run", "training", "--config_file", files, "--dataset_dir", tmp_path / "data", "--epochs", 1)
-    with (bundle / "eval" / "metrics.csv").open(newline="") as file:
-        assert float(next(csv.DictReader(file))["train_loss"]) > 0
+    assert float(read_table(bundle / "eval" / "metrics.csv")[0]["train_loss"]) > 0
