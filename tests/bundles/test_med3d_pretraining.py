@@ -241,6 +241,7 @@ def test_the_inference_network_fits_the_metadata(bundle: Path, monkeypatch: pyte
             "depth": 10,
             "shortcut_type": "B",
             "dilations": [2, 4],
+            "preactivation": False,
             "classes": {"Task09_Spleen": ["background", "spleen"]},
         },
     )
