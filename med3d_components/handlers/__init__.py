@@ -2,7 +2,7 @@
 
 from med3d_components.handlers.checkpoint import StrictCheckpointLoader, TrainingCheckpoint
 from med3d_components.handlers.epoch import EpochSeeder
-from med3d_components.handlers.output import FreshOutput, PredictionTable
+from med3d_components.handlers.output import FreshOutput, PredictionTable, ScanReport
 from med3d_components.handlers.pictures import ClassificationPictures, OverlayPictures
 from med3d_components.handlers.pretrained import PretrainedEncoder
 from med3d_components.handlers.report import CaseReport, EvaluationReport, TrainingReport
@@ -16,6 +16,7 @@ __all__ = [
     "OverlayPictures",
     "PredictionTable",
     "PretrainedEncoder",
+    "ScanReport",
     "StrictCheckpointLoader",
     "TrainingCheckpoint",
     "TrainingReport",

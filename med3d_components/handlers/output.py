@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from ignite.engine import Engine, Events
+from monai.data import MetaTensor
 
+from med3d_components.data.listing import case_name
 from med3d_components.utils import move_aside, write_json, write_table
+from med3d_components.visualize import draw_overlays
 
-__all__ = ["FreshOutput", "PredictionTable"]
+__all__ = ["FreshOutput", "PredictionTable", "ScanReport"]
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +48,69 @@ class FreshOutput:
     def report(self) -> None:
         """Say where the results are."""
         logger.info("Results lie in %s.", self.folder)
+
+
+class ScanReport:
+    """Write one row per segmented scan into ``scans.csv``, and a picture of it in three planes.
+
+    A row holds the volume of each class in ml, the box around all of them in world coordinates (RAS, mm), empty where
+    nothing was found, and the seconds from reading to writing.
+
+    The outputs hold "pred", a label map (1, H, W, D) in the geometry of the scan; and, for the picture
+    ``<case>_overlay.png``, "image" and "overlay", image and label map on the network's grid.
+
+    Args:
+        output_dir: folder of table and pictures.
+        classes: names, background first.
+    """
+
+    def __init__(self, output_dir: str | os.PathLike[str], classes: Sequence[str]) -> None:
+        self.folder = Path(output_dir)
+        self.classes = classes
+        self.rows: list[dict[str, Any]] = []
+        self.start_time = 0.0
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to an evaluator."""
+        engine.add_event_handler(Events.STARTED, lambda: self.rows.clear())
+        engine.add_event_handler(Events.GET_BATCH_STARTED, self.start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.add)
+        engine.add_event_handler(Events.COMPLETED, lambda: write_table(self.folder / "scans.csv", self.rows))
+
+    def start(self) -> None:
+        """Note the time."""
+        self.start_time = time.perf_counter()
+
+    def add(self, engine: Engine) -> None:
+        """Add the scans of the last batch."""
+        for output in engine.state.output:
+            case = case_name(output["pred"].meta["filename_or_obj"])
+            row = {"case": case, **self._volumes(output["pred"]), **_box(output["pred"])}
+            image, overlay = (output[name][0].float().cpu() for name in ("image", "overlay"))
+            draw_overlays(self.folder / f"{case}_overlay.png", [{"title": case, "image": image, "pred": overlay}])
+            self.rows.append({**row, "seconds": round(time.perf_counter() - self.start_time, 2)})
+
+    def _volumes(self, pred: MetaTensor) -> dict[str, float]:
+        voxel_ml = float(torch.linalg.det(pred.affine[:3, :3].double()).abs()) / 1000
+        counts = torch.bincount(pred.as_tensor().flatten().long(), minlength=len(self.classes)).tolist()
+        return {f"{name} ml": round(counts[i] * voxel_ml, 3) for i, name in enumerate(self.classes) if i > 0}
+
+
+def _box(pred: MetaTensor) -> dict[str, float]:
+    """Return the box around the foreground, up to the faces of its voxels, in world coordinates."""
+    names = [f"{axis} {end} mm" for axis in "xyz" for end in ("min", "max")]
+    inside = pred.as_tensor()[0] > 0
+    if not inside.any():
+        return dict.fromkeys(names, float("nan"))
+    ends = []
+    for axis in range(3):
+        found = inside.any(dim=tuple(other for other in range(3) if other != axis)).nonzero()
+        ends.append((float(found.min()) - 0.5, float(found.max()) + 0.5))
+    corners = torch.cartesian_prod(*(torch.tensor(pair, dtype=torch.float64) for pair in ends))
+    affine = pred.affine.cpu().double()
+    world = corners @ affine[:3, :3].T + affine[:3, 3]
+    values = torch.stack([world.min(dim=0).values, world.max(dim=0).values], dim=1).flatten().tolist()
+    return {name: round(value, 2) for name, value in zip(names, values, strict=True)}
 
 
 class PredictionTable:

@@ -22,16 +22,19 @@ def draw_overlays(path: str | os.PathLike[str], cases: Sequence[Mapping[str, Any
 
     Args:
         path: PNG to write.
-        cases: mappings with "title" and the volumes "image", "label" and "pred" of shape (H, W, D), oriented to RAS;
-            the label is drawn with dashed contours, the prediction with solid ones, one colour per class.
+        cases: mappings with "title" and the volumes "image", "pred" and, where it is known, "label" of shape
+            (H, W, D), oriented to RAS; the label is drawn with dashed contours, the prediction with solid ones, one
+            colour per class.
     """
     figure = Figure(figsize=(9, 3.2 * len(cases)), layout="constrained")
-    figure.suptitle("dashed: label, solid: prediction")
+    if any("label" in case for case in cases):
+        figure.suptitle("dashed: label, solid: prediction")
     for row, case in zip(figure.subplots(len(cases), 3, squeeze=False), cases, strict=True):
-        image, label, prediction = (np.asarray(case[name]) for name in ("image", "label", "pred"))
+        image, prediction = np.asarray(case["image"]), np.asarray(case["pred"])
+        label = np.asarray(case["label"]) if "label" in case else np.zeros_like(prediction)
         low, high = np.percentile(image, (1, 99))
         for plane, axes in enumerate(row):
-            index = _middle(label, plane)
+            index = _middle(label if label.any() else prediction, plane)
             axes.imshow(image.take(index, plane).T, cmap="gray", origin="lower", vmin=low, vmax=high)
             for volume, style in ((label, "dashed"), (prediction, "solid")):
                 _contours(axes, volume.take(index, plane).T, style)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import torch
 from ignite.engine import Engine, Events
+from monai.data import MetaTensor
 
-from med3d_components.handlers import FreshOutput, PredictionTable
+from med3d_components.handlers import FreshOutput, PredictionTable, ScanReport
 
 
 def test_an_inference_keeps_the_results_of_an_earlier_one_and_leaves_other_files_alone(tmp_path: Path) -> None:
@@ -19,6 +20,29 @@ def test_an_inference_keeps_the_results_of_an_earlier_one_and_leaves_other_files
         engine.run([0])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["previous", "scan.nii.gz"]
     assert (tmp_path / "previous" / "1" / "scan_seg.nii.gz").read_text() == "earlier"
+
+
+def test_each_segmented_scan_has_a_row_with_volume_and_box_in_the_world_and_a_picture(tmp_path: Path) -> None:
+    affine = torch.tensor([[0.0, -2, 0, 10], [1, 0, 0, 20], [0, 0, 5, -30], [0, 0, 0, 1]])
+    outputs = []
+    for case, found in (("a", True), ("b", False)):
+        label = torch.zeros(1, 8, 9, 10)
+        if found:
+            label[0, 1:3, 4:7, 5:9] = 1
+            label[0, 1, 4, 5] = 2
+        pred = MetaTensor(label, affine=affine, meta={"filename_or_obj": f"scans/{case}.nii.gz"})
+        outputs.append({"pred": pred, "overlay": label, "image": torch.rand(1, 8, 9, 10)})
+    engine = Engine(lambda engine, batch: outputs)
+    ScanReport(tmp_path, ["background", "liver", "tumour"]).attach(engine)
+    for _ in range(2):
+        engine.run([0])
+    with (tmp_path / "scans.csv").open(newline="") as file:
+        found, missing = csv.DictReader(file)
+    assert [found["case"], found["liver ml"], found["tumour ml"]] == ["a", "0.23", "0.01"]
+    box = [float(found[f"{axis} {end} mm"]) for axis in "xyz" for end in ("min", "max")]
+    assert box == [10 - 2 * 6.5, 10 - 2 * 3.5, 20 + 0.5, 20 + 2.5, -30 + 5 * 4.5, -30 + 5 * 8.5]
+    assert [missing["liver ml"], missing["x min mm"]] == ["0.0", ""]
+    assert {path.name for path in tmp_path.glob("*.png")} == {"a_overlay.png", "b_overlay.png"}
 
 
 def test_each_classified_case_has_a_row_with_its_probabilities(tmp_path: Path) -> None:
