@@ -22,6 +22,7 @@ __all__ = ["DicomSeries", "is_dicom_folder", "read_series", "read_series_uid"]
 _SERIES, _INSTANCE, _PATIENT = "0020|000e", "0008|0018", "0010|0020"
 _GEOMETRY = {"0020|0032": "position", "0020|0037": "orientation", "0028|0030": "pixel spacing"}
 _SAME_MM = 0.01
+_ROUNDED_MM = 0.11  # scanners that write positions in tenths of a millimetre make gaps differ by one
 
 
 class DicomSeries(NamedTuple):
@@ -199,7 +200,7 @@ def _check_positions(folder: Path, slices: list[_Slice], normal: NDArray[np.floa
         names = f"{slices[least].file.name} and {slices[least + 1].file.name}"
         raise ValueError(f"{folder} holds two slices at {places[least]:g} mm, {names}; keep one for each position.")
     odd = most if gaps[most] - usual >= usual - gaps[least] else least
-    if abs(gaps[odd] - usual) > max(0.01 * usual, _SAME_MM):
+    if abs(gaps[odd] - usual) > max(0.01 * usual, _ROUNDED_MM):
         raise ValueError(
             f"{folder} misses slices or has them unevenly spaced: from {places[odd]:g} mm ({slices[odd].file.name}) to "
             f"{places[odd + 1]:g} mm ({slices[odd + 1].file.name}) it is {gaps[odd]:g} mm, elsewhere {usual:g} mm; "

@@ -100,6 +100,14 @@ def test_the_gap_of_a_missing_slice_is_told(tmp_path: Path, affine: np.ndarray) 
         read_series(tmp_path)
 
 
+def test_positions_in_tenths_of_a_millimetre_are_even_enough(tmp_path: Path) -> None:
+    for k, position in enumerate((0, 0.6, 1.3, 1.9, 2.5)):
+        affine = np.diag([-1.0, -1, 0.625, 1])
+        affine[2, 3] = position - 0.625 * k
+        write_series(tmp_path, np.zeros((4, 4, 5)), affine, series_uid="1.2", leave_out=set(range(5)) - {k})
+    assert read_series(tmp_path).shape == (4, 4, 5)
+
+
 def test_the_place_of_a_gap_is_its_position(tmp_path: Path) -> None:
     write_series(tmp_path, VOLUME, AXIAL, leave_out=[2, 3])
     with pytest.raises(ValueError, match=r"from -98\.5 mm \(000002\.dcm\) to -94 mm \(000005\.dcm\) it is 4\.5 mm"):

@@ -28,6 +28,21 @@ def test_the_domains_channel_is_kept() -> None:
         select({"image": image, "domain": "b"})
 
 
+def test_several_channels_where_the_training_had_one_are_refused() -> None:
+    select = SelectChanneld("image", None)
+    assert select({"image": torch.ones(1, 4, 4, 4)})["image"].shape == (1, 4, 4, 4)
+    with pytest.raises(ValueError, match="the image has 3 channels, but those of the training have one"):
+        select({"image": torch.ones(3, 4, 4, 4)})
+
+
+def test_parameters_without_domains_hold_for_every_sample() -> None:
+    image = torch.arange(2.0).reshape(2, 1, 1, 1).expand(2, 4, 4, 4)
+    for sample in ({"image": image}, {"image": image, "domain": "a"}):
+        assert SelectChanneld("image", 1)(sample)["image"].unique() == 1
+    crop = RandDomainCropd("image", (3, 4, 5), label_key="image").set_random_state(0)
+    assert crop({"image": image[1:]})["image"].shape == (1, 3, 4, 5)
+
+
 def test_volumes_that_no_normalisation_saves_are_refused() -> None:
     image = torch.rand(1, 4, 4, 4)
     assert CheckImaged("image")({"image": image})["image"] is image
