@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ from med3d_components.data.listing import case_name
 __all__ = ["Case", "Domain", "MultiDomainDatalist", "SegmentationDatalist", "read_domain"]
 
 logger = logging.getLogger(__name__)
+
+AVERAGES: dict[str, Callable[..., Any]] = {"median": np.median, "mean": np.mean}
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class SegmentationDatalist:
         val_fraction: share of the cases used for validation, at least one case.
         seed: of the split.
         max_region: upper limit, in voxels, of the regions that training crops.
+        average: of the training images' spacings, "median" or "mean" (Med3D takes the mean for LiTS).
 
     Attributes:
         name: of the folder.
@@ -73,7 +76,7 @@ class SegmentationDatalist:
         training: items ``{"image", "label", "case"}``.
         validation: the same for validation.
         split: names of the training and of the validation cases.
-        spacing: median spacing in mm of the training images (Med3D, section 3.1), axes as in RAS.
+        spacing: average spacing in mm of the training images (Med3D, section 3.1), axes as in RAS.
         region: that training crops, in voxels at that spacing: the largest training volume, rounded up to a multiple
             of the encoder's output stride, within ``max_region``.
 
@@ -92,7 +95,10 @@ class SegmentationDatalist:
         val_fraction: float = 0.1,
         seed: int = 0,
         max_region: Sequence[int] = (96, 96, 96),
+        average: str = "median",
     ) -> None:
+        if average not in AVERAGES:
+            raise ValueError(f"average is {average!r}, but must be one of {', '.join(AVERAGES)}.")
         domain = read_domain(Path(dataset_dir).resolve())
         training, validation = domain.split(val_fraction, seed)
         self.name = domain.name
@@ -101,7 +107,7 @@ class SegmentationDatalist:
         self.training, self.validation = [_item(case) for case in training], [_item(case) for case in validation]
         self.split = {"training": [case.name for case in training], "validation": [case.name for case in validation]}
         headers = [case.header for case in training]
-        spacing = np.median([header.spacing for header in headers], axis=0)
+        spacing = AVERAGES[average]([header.spacing for header in headers], axis=0)
         sizes = np.array([np.multiply(header.size, header.spacing) / spacing for header in headers])
         region = np.minimum(8 * np.ceil(sizes.round().max(axis=0) / 8), max_region)
         self.spacing = [float(value) for value in spacing]

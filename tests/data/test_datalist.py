@@ -145,3 +145,18 @@ def test_a_folder_that_is_a_domain_itself_is_taken_as_that_domain(tmp_path: Path
     assert (datalist.name, datalist.classes) == ("ct", one.classes["ct"])
     with pytest.raises(ValueError, match=r"domains: mr not in .*; it holds ct"):
         MultiDomainDatalist(single, "mr")
+
+
+def test_the_spacing_of_a_dataset_is_the_median_or_the_mean(tmp_path: Path, make_domain: MakeDomain) -> None:
+    folder = make_domain(tmp_path / "ct", cases=4)
+    for case, spacing in enumerate((1.0, 1.0, 4.0, 4.0)):
+        for kind in ("images", "labels"):
+            path = folder / f"{kind}Tr" / f"case_{case}.nii.gz"
+            nib.save(nib.Nifti1Image(nib.load(path).get_fdata().astype(np.float32), np.eye(4) * spacing), path)
+    spacings = {f"case_{case}": spacing for case, spacing in enumerate((1.0, 1.0, 4.0, 4.0))}
+    for average, function in (("median", np.median), ("mean", np.mean)):
+        datalist = SegmentationDatalist(folder, average=average)
+        expected = function([spacings[name] for name in datalist.split["training"]])
+        assert datalist.spacing == pytest.approx([expected] * 3)
+    with pytest.raises(ValueError, match="average is 'mode', but must be one of median, mean"):
+        SegmentationDatalist(folder, average="mode")
