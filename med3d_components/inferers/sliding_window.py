@@ -1,0 +1,93 @@
+"""Windows: of the size that a domain was trained with, and where they lie over a region of a scan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from monai.data.utils import dense_patch_slices
+from monai.inferers import Inferer, SlidingWindowInferer
+from monai.inferers.utils import _get_scan_interval
+
+__all__ = ["LAYOUTS", "DomainSlidingWindowInferer", "snap_to_scan", "widen_to_window"]
+
+
+class DomainSlidingWindowInferer(Inferer):
+    """Slide a window of the size that the network was trained with in a domain.
+
+    Args:
+        region: domain name to window in voxels.
+        overlap: of neighbouring windows, as a share of the window.
+        sw_batch_size: windows per forward pass.
+
+    Example:
+        >>> inferer = DomainSlidingWindowInferer({"liver": (16, 16, 16)})
+        >>> inferer(torch.ones(1, 1, 24, 24, 9), lambda x, domain: x, domain="liver").shape
+        torch.Size([1, 1, 24, 24, 9])
+    """
+
+    def __init__(self, region: Mapping[str, Sequence[int]], overlap: float = 0.25, sw_batch_size: int = 4) -> None:
+        super().__init__()
+        self.inferers = {
+            name: SlidingWindowInferer(size, sw_batch_size=sw_batch_size, overlap=overlap, mode="gaussian")
+            for name, size in region.items()
+        }
+
+    def __call__(self, inputs: torch.Tensor, network: Any, *args: Any, domain: str, **kwargs: Any) -> torch.Tensor:
+        """Segment ``inputs`` (B, C, H, W, D), all of one domain, which the network is given too."""
+        return self.inferers[domain](inputs, network, *args, domain=domain, **kwargs)
+
+
+def widen_to_window(start: int, stop: int, length: int, window: int, overlap: float) -> tuple[int, int]:
+    """Widen a region that is smaller than a window to one, as far as the scan goes, along one axis.
+
+    A window then sees the tissue around the region, where MONAI would pad with zeros.
+
+    Args:
+        start: first voxel of the region.
+        stop: the voxel behind its last one.
+        length: of the scan, in voxels.
+        window: its length in voxels.
+        overlap: not needed here; all ``LAYOUTS`` are called alike.
+
+    Returns:
+        First voxel, and the voxel behind the last one, of the part of the scan to slide over.
+
+    Example:
+        >>> widen_to_window(7, 9, length=30, window=8, overlap=0.25)
+        (4, 12)
+    """
+    first = max(min(start - (window - (stop - start)) // 2, start, length - window), 0)
+    return first, min(max(stop, first + window), length)
+
+
+def snap_to_scan(start: int, stop: int, length: int, window: int, overlap: float) -> tuple[int, int]:
+    """Widen a region to the windows of the scan's grid that touch it, along one axis.
+
+    Cut there, a volume has exactly these windows: the first one starts with it, and the last one either is the scan's
+    last or lies as far from the one before as all others. The grid is that of ``sliding_window_inference`` of MONAI.
+
+    Args:
+        start: first voxel of the region.
+        stop: the voxel behind its last one.
+        length: of the scan, in voxels.
+        window: its length in voxels.
+        overlap: of neighbouring windows, as a share of the window.
+
+    Returns:
+        First voxel, and the voxel behind the last one, of the part of the scan to slide over.
+
+    Example:
+        >>> snap_to_scan(7, 9, length=30, window=8, overlap=0.25)
+        (0, 14)
+    """
+    padded = max(length, window)
+    interval = _get_scan_interval([padded], [window], 1, [overlap])
+    starts = [int(place.start) for (place,) in dense_patch_slices([padded], [window], interval)]
+    touching = [first for first in starts if first < stop and first + window > start]
+    return touching[0], min(touching[-1] + window, length)
+
+
+# How the windows of a region are laid, by name.
+LAYOUTS = {"region": widen_to_window, "scan": snap_to_scan}

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from monai.inferers import SlidingWindowInferer
+
+from med3d_components.inferers import DomainSlidingWindowInferer
+from med3d_components.inferers.sliding_window import snap_to_scan, widen_to_window
+
+
+def test_windows_have_the_size_of_the_domain_and_the_network_is_told_it() -> None:
+    calls = []
+
+    def network(x: torch.Tensor, domain: str) -> torch.Tensor:
+        calls.append((tuple(x.shape[2:]), domain))
+        return x
+
+    image = torch.rand(1, 1, 20, 20, 20)
+    inferer = DomainSlidingWindowInferer({"a": (16, 16, 16), "b": (24, 24, 24)})
+    for domain in "ab":
+        assert torch.allclose(inferer(image, network, domain=domain), image, atol=1e-6)
+    assert set(calls) == {((16, 16, 16), "a"), ((24, 24, 24), "b")}
+
+
+REGIONS = [(0, 1), (0, 30), (7, 9), (12, 27), (16, 24), (23, 24), (29, 30)]
+
+
+def places(length: int, window: int, overlap: float) -> list[int]:
+    """First voxels of the windows that MONAI slides over an axis, which it pads where it is shorter than they are."""
+    seen: list[int] = []
+
+    def network(x: torch.Tensor) -> torch.Tensor:
+        seen.append(int(x.max()) + 1 - window)
+        return torch.ones_like(x)
+
+    padding = max(window - length, 0)
+    axis = torch.arange(length, dtype=torch.float32)[None, None] + padding
+    SlidingWindowInferer([window], 1, overlap)(axis, network)
+    return [max(first, 0) for first in seen]
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5, 0.75])
+@pytest.mark.parametrize("window", [5, 8, 30, 40])
+@pytest.mark.parametrize("region", REGIONS)
+def test_a_region_snapped_to_the_scan_has_those_windows_of_the_scan_that_touch_it(
+    region: tuple[int, int], window: int, overlap: float
+) -> None:
+    first, last = snap_to_scan(*region, 30, window, overlap)
+    assert first <= region[0] < region[1] <= last <= 30
+    touching = [place for place in places(30, window, overlap) if place < region[1] and place + window > region[0]]
+    assert [first + place for place in places(last - first, window, overlap)] == touching
+
+
+@pytest.mark.parametrize("window", [5, 8, 30, 40])
+@pytest.mark.parametrize("region", REGIONS)
+def test_a_widened_region_holds_a_window_as_far_as_the_scan_goes(region: tuple[int, int], window: int) -> None:
+    first, last = widen_to_window(*region, 30, window, 0.25)
+    assert 0 <= first <= region[0] < region[1] <= last <= 30
+    assert last - first == max(region[1] - region[0], min(window, 30))
+
+
+def test_a_region_is_widened_to_both_sides_alike() -> None:
+    assert widen_to_window(14, 16, 30, 8, 0.25) == (11, 19)
