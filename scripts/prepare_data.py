@@ -7,14 +7,19 @@ to classify in a folder with a dataset.json that lists them.
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 from monai.apps import DecathlonDataset
 from monai.apps.utils import HashCheckError, download_url, extractall
 
+from med3d_components.data.decathlon import save_nifti
 from med3d_components.data.domains import DOMAINS_3DSEG8, DomainFacts
+from med3d_components.data.headers import read_header
 from med3d_components.data.importing import find_values, import_domain
 from med3d_components.data.lidc import import_lidc
 from med3d_components.data.listing import case_name
@@ -36,12 +41,13 @@ def sample(out: str, seed: int = 0, cases: int | None = None, of: str = "domains
     Args:
         out: folder for the folders of the sample.
         seed: of the synthetic patients.
-        cases: scans per folder; by default 6 of domains, 10 of lungs and 16 of nodules.
-        of: domains, all eight of 3DSeg-8; lungs, to segment; or nodules, benign or malignant ones to classify.
+        cases: scans per folder; by default 6 of domains, 10 of lungs, 16 of livers and 16 of nodules.
+        of: domains, all eight of 3DSeg-8; lungs or livers, to segment; or nodules, benign or malignant, to classify.
     """
     samples = {
         "domains": (tuple(DOMAINS_3DSEG8), 6),
         "lungs": (("Synthetic_Lungs",), 10),
+        "livers": (("Synthetic_Livers",), 16),
         "nodules": (("Synthetic_Nodules",), 16),
     }
     if of not in samples:
@@ -92,14 +98,18 @@ def lasc(source: str, out: str) -> None:
 def lits(source: str, out: str) -> None:
     """Import the training set of the Liver Tumour Segmentation challenge (LiTS) 2017.
 
+    A segmentation has the voxels of its volume: where their headers differ, that of the volume is taken.
+
     Args:
-        source: folder with volume-N.nii and segmentation-N.nii, in any sub-folders; it is only read.
+        source: folder with volume-N.nii and segmentation-N.nii, in any sub-folders; or Task03_Liver of the MSD, which
+            holds the same scans. It is only read.
         out: folder for Task03_Liver.
     """
-    pairs = pair_files(
-        str(source), "volume-*.nii*", "segmentation-*.nii*", lambda path: f"liver_{case_name(path).split('-')[1]}"
-    )
-    _import_known(Path(str(out), "Task03_Liver"), pairs, {0: 0, 1: 1, 2: 2})
+    folder, spare = Path(str(out), "Task03_Liver"), Path(str(out), ".Task03_Liver-segmentations")
+    try:
+        _import_known(folder, _share_grids(_pair_lits(Path(str(source))), spare), {0: 0, 1: 1, 2: 2})
+    finally:
+        shutil.rmtree(spare, ignore_errors=True)
 
 
 def segmentation(images: str, labels: str, out: str, classes: str | Sequence[str] | None = None) -> None:
@@ -194,6 +204,54 @@ def _unpack(archive: Path, folder: Path) -> None:
     with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=folder.parent) as temporary:
         extractall(archive, temporary)
         Path(temporary, folder.name).replace(folder)
+
+
+def _pair_lits(source: Path) -> Pairs:
+    """Return the pairs of LiTS from either layout, under the same names and in the order of their numbers."""
+    if not (source / "dataset.json").is_file():
+        return pair_files(
+            source, "volume-*.nii*", "segmentation-*.nii*", lambda path: f"liver_{case_name(path).split('-')[1]}"
+        )
+    dataset = json.loads((source / "dataset.json").read_text(encoding="utf-8"))
+    classes = DOMAINS_3DSEG8["Task03_Liver"].classes
+    if "synthetic" in dataset or tuple(dataset.get("labels", {}).values()) != classes:
+        raise ValueError(f"{source} is not the Task03_Liver of the MSD, with the classes {', '.join(classes)}.")
+    pairs = pair_folders(source / "imagesTr", source / "labelsTr")
+    print(f"{source} has the layout of the MSD; its {len(pairs)} training pairs are taken over, and nothing else.")
+    return dict(sorted(pairs.items(), key=lambda pair: (len(pair[0]), pair[0])))
+
+
+def _share_grids(pairs: Pairs, spare: Path) -> Pairs:
+    """Return the pairs with a copy, in ``spare``, of each segmentation that does not lie on its volume's grid."""
+    without = [str(volume) for volume, _ in pairs.values() if not _gives_spacing(volume)]
+    if without:
+        raise ValueError(f"No spacing is in {', '.join(without)}; write it into the header, or move the case away.")
+    return {name: (volume, _put_on_grid(label, volume, spare)) for name, (volume, label) in pairs.items()}
+
+
+def _gives_spacing(path: Path) -> bool:
+    """Tell whether the header has a spacing; one of 0 would be read as 1 mm."""
+    read_header(path)
+    image = nib.load(path)
+    with image.file_map["image"].get_prepare_fileobj("rb") as file:
+        header = image.header_class.from_fileobj(file, check=False)
+    return bool(header["sform_code"] > 0 or (header["pixdim"][1:4] != 0).all())
+
+
+def _put_on_grid(segmentation: Path, volume: Path, spare: Path) -> Path:
+    """Return the segmentation's file, or that of a copy with the volume's header where the two differ."""
+    read_header(segmentation)
+    image, label = nib.load(volume), nib.load(segmentation)
+    if image.shape != label.shape or np.allclose(image.affine, label.affine, atol=1e-2):
+        return segmentation
+    try:
+        voxels = np.asarray(label.dataobj, dtype=np.float32)
+    except OSError:
+        return segmentation  # cut off; like one of another shape, it is for the import to refuse
+    copy = spare / f"{case_name(segmentation)}.nii.gz"
+    save_nifti(voxels, image.affine, copy)
+    print(f"{segmentation} and {volume.name} differ in spacing, direction or origin; those of the volume are taken.")
+    return copy
 
 
 def _import_known(folder: Path, pairs: Pairs, values: Mapping[int, int]) -> None:

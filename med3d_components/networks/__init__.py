@@ -1,8 +1,18 @@
 """Networks that the bundles name in ``_target_``."""
 
+from med3d_components.networks.cascade import CascadeNet
 from med3d_components.networks.classification import Med3DClassificationNet
+from med3d_components.networks.dense_aspp import DenseASPP3D, Med3DDenseASPPNet
 from med3d_components.networks.med3d import Med3DNet
 from med3d_components.networks.resnet import DilatedResNet
 from med3d_components.networks.segmentation import Med3DSegmentationNet
 
-__all__ = ["DilatedResNet", "Med3DClassificationNet", "Med3DNet", "Med3DSegmentationNet"]
+__all__ = [
+    "CascadeNet",
+    "DenseASPP3D",
+    "DilatedResNet",
+    "Med3DClassificationNet",
+    "Med3DDenseASPPNet",
+    "Med3DNet",
+    "Med3DSegmentationNet",
+]

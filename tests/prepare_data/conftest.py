@@ -81,5 +81,18 @@ def write_lits(source, *numbers):
         nib.save(label, source / folder / f"segmentation-{number}.nii")
 
 
+def write_affine(path, affine):
+    voxels = nib.load(path, mmap=False).get_fdata().astype(np.uint8)
+    nib.save(nib.Nifti1Image(voxels, affine), path)
+
+
+def write_spacing(path, spacing):
+    """Write a spacing into a .nii file, and no affine, without any check."""
+    data = bytearray(path.read_bytes())
+    data[80:92] = np.array(spacing, "<f4").tobytes()  # pixdim
+    data[252:256] = bytes(4)  # codes of qform and sform
+    path.write_bytes(data)
+
+
 def contents(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}

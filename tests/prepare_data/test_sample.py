@@ -40,8 +40,11 @@ def test_a_wrong_option_value_is_one_line(run, tmp_path):
     assert (code, err) == (1, "error: cases is 'many', but must be a positive integer.\n")
 
 
-@pytest.mark.parametrize(("of", "folder"), [("lungs", "Synthetic_Lungs"), ("nodules", "Synthetic_Nodules")])
-def test_sample_of_the_chest_is_one_folder_and_written_once(run, tmp_path, of, folder):
+@pytest.mark.parametrize(
+    ("of", "folder"),
+    [("lungs", "Synthetic_Lungs"), ("livers", "Synthetic_Livers"), ("nodules", "Synthetic_Nodules")],
+)
+def test_a_sample_of_one_organ_is_one_folder_and_written_once(run, tmp_path, of, folder):
     arguments = ("sample", "--out", tmp_path, "--of", of, "--cases", 1, "--seed", 2)
     code, out, _ = run(*arguments)
     assert code == 0
@@ -58,4 +61,11 @@ def test_sample_of_the_chest_is_one_folder_and_written_once(run, tmp_path, of, f
 
 def test_sample_of_something_else_is_one_line(run, tmp_path):
     code, _, err = run("sample", "--out", tmp_path, "--of", "hearts")
-    assert (code, err) == (1, "error: of is 'hearts', but must be one of domains, lungs, nodules.\n")
+    assert (code, err) == (1, "error: of is 'hearts', but must be one of domains, lungs, livers, nodules.\n")
+
+
+def test_livers_are_16_unless_told_otherwise(run, tmp_path, prepare_data, monkeypatch):
+    asked = []
+    monkeypatch.setattr(prepare_data, "write_sample", lambda *arguments: asked.append(arguments))
+    assert run("sample", "--out", tmp_path, "--of", "livers")[0] == 0
+    assert asked == [(tmp_path / "Synthetic_Livers", 16, 0)]

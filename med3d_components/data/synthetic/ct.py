@@ -74,11 +74,11 @@ def hepatic_vessel(sketch: Sketch) -> None:
     sketch.paint(vessels, 215, label=1)
 
 
-def paint_body(sketch: Sketch) -> Shape:
-    """Paint skin and muscles; return what the muscles enclose, themselves included."""
+def paint_body(sketch: Sketch, muscle: float = MUSCLE) -> Shape:
+    """Paint skin and muscles, these with an intensity; return what the muscles enclose, themselves included."""
     sketch.paint(sketch.ellipsoid((0, 0, 0), (172, 122, inf), turn=(0, 0, 0)), FAT)
     wall = sketch.ellipsoid((0, -2, 0), (150, 102, inf))
-    sketch.paint(wall, MUSCLE)
+    sketch.paint(wall, muscle)
     return wall
 
 
@@ -90,9 +90,9 @@ def paint_ribs(sketch: Sketch, wall: Shape, heights: range, front: float) -> Non
         sketch.paint(rib_cage & upper & lower, BONE)
 
 
-def paint_spine(sketch: Sketch) -> None:
-    """Paint the spine and the muscles along it."""
-    sketch.paint(smooth_union([sketch.ellipsoid((x, -84, 0), (34, 22, inf)) for x in (-34, 34)], 10), MUSCLE)
+def paint_spine(sketch: Sketch, muscle: float = MUSCLE) -> None:
+    """Paint the spine and the muscles along it, these with an intensity."""
+    sketch.paint(smooth_union([sketch.ellipsoid((x, -84, 0), (34, 22, inf)) for x in (-34, 34)], 10), muscle)
     sketch.paint(sketch.ellipsoid((0, -55, 0), (23, 18, inf)), BONE - 180)
     sketch.paint(sketch.tube((0, -94, -200, 9), (0, -94, 200, 9)) - sketch.ellipsoid((0, -80, 0), (9, 8, inf)), BONE)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from med3d_components.data.domains import DOMAINS_3DSEG8, DomainFacts
-from med3d_components.data.synthetic import chest, ct, mr
+from med3d_components.data.synthetic import chest, ct, livers, mr
 from med3d_components.data.synthetic.sketch import Sketch
 
 __all__ = ["RECIPES", "SYNTHETIC_DOMAINS", "Recipe"]
@@ -24,6 +24,7 @@ class Recipe:
         center: of the grid in mm.
         background: intensity outside the patient, one value per channel.
         noise: standard deviation of the noise, in the units that the anatomy is painted in.
+        shifts: of the grid in mm upwards, from one patient to the next; after the last the first follows.
     """
 
     draw: Callable[[Sketch], None]
@@ -33,6 +34,7 @@ class Recipe:
     center: tuple[float, float, float]
     background: tuple[float, ...]
     noise: float
+    shifts: tuple[float, ...] = (0,)
 
 
 RECIPES = {
@@ -57,6 +59,17 @@ RECIPES = {
     "Synthetic_Lungs": Recipe(
         chest.lungs, 150, (68, 52, 50), (5.2, 5.2, 5.6), (0, 0, 0), background=(ct.AIR,), noise=16
     ),
+    "Synthetic_Livers": Recipe(
+        livers.livers,
+        150,
+        (72, 60, 56),
+        (4.8, 4.5, 4.8),
+        (0, 0, 20),
+        background=(ct.AIR,),
+        noise=16,
+        # Six scans of the whole liver; then some without its upper (-) or lower (+) part, and the pelvis alone.
+        shifts=(0, 0, 0, 0, 0, 0, -120, 0, 135, 0, -105, -290, 115, 0, 0, 0),
+    ),
 }
 
 SYNTHETIC_DOMAINS = {
@@ -69,5 +82,13 @@ SYNTHETIC_DOMAINS = {
         licence="CC0 1.0",
         channels=("CT",),
     ),
+    "Synthetic_Livers": DomainFacts(
+        modality="CT",
+        target="liver and its tumours",
+        classes=("background", "liver", "cancer"),
+        source="drawn by a program",
+        licence="CC0 1.0",
+        channels=("CT",),
+    ),
 }
-"""The facts of the domains that there are recipes of: the eight of 3DSeg-8, and one of lungs."""
+"""The facts of the domains that there are recipes of: the eight of 3DSeg-8, one of lungs and one of livers."""

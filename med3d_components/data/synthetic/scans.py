@@ -28,7 +28,7 @@ ORIENTATIONS = ("RAS", "LPS", "LAS", "ASL")
 
 
 def write_sample(folder: str | os.PathLike[str], cases: int = 6, seed: int = 0) -> bool:
-    """Write the synthetic counterpart of one domain of 3DSeg-8, or ``Synthetic_Lungs``.
+    """Write the synthetic counterpart of one domain of 3DSeg-8, ``Synthetic_Lungs`` or ``Synthetic_Livers``.
 
     Args:
         folder: to write; its last part must be the domain's name.
@@ -67,7 +67,7 @@ def make_scan(domain: str, index: int, seed: int = 0) -> Scan:
     """Make a synthetic scan with its label.
 
     Args:
-        domain: name of a domain of 3DSeg-8, or ``Synthetic_Lungs``.
+        domain: name of a domain of 3DSeg-8, ``Synthetic_Lungs`` or ``Synthetic_Livers``.
         index: of the patient; each has another anatomy, spacing and orientation.
         seed: of the series of patients.
 
@@ -115,7 +115,8 @@ def _place_grid(recipe: Recipe, index: int, rng: np.random.Generator) -> tuple[t
     axes = Rotation.from_euler("xyz", turn, degrees=True).as_matrix()[:, order] * orientation[:, 1]
     affine = np.eye(4)
     affine[:3, :3] = axes * spacing[order]
-    center = np.array(recipe.center) + rng.uniform(-0.03, 0.03, 3) * recipe.size
+    shift = (0, 0, recipe.shifts[index % len(recipe.shifts)])
+    center = np.array(recipe.center) + shift + rng.uniform(-0.03, 0.03, 3) * recipe.size
     affine[:3, 3] = center - affine[:3, :3] @ ((voxels[order] - 1) / 2)
     return tuple(voxels[order].tolist()), affine
 
