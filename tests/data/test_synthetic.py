@@ -156,6 +156,8 @@ def test_recipes_exist_for_the_domains_of_3dseg8_and_for_lungs_and_livers() -> N
     [
         ("Task04_Hippocampus", (37, 56, 42), 28724170, 7560),
         ("Task09_Spleen", (71, 52, 46), -46419263, 1551),
+        ("Synthetic_Lungs", (71, 53, 52), -84773778, 34604),
+        ("Synthetic_Livers", (75, 62, 53), -122879256, 14293),
     ],
 )
 def test_the_scans_of_a_seed_stay_the_same_as_long_as_the_version_does(

@@ -1,0 +1,76 @@
+"""The two stages of the Med3D liver segmentation in one network (Chen, Ma, Zheng 2019, LiTS)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from med3d_components.networks.dense_aspp import Med3DDenseASPPNet
+from med3d_components.networks.med3d import Med3DNet
+
+if TYPE_CHECKING:
+    from med3d_components.weights import LoadReport
+
+__all__ = ["CascadeNet"]
+
+
+class CascadeNet(Med3DDenseASPPNet):
+    """Hold the fine network, which learns, and the trained coarse one that finds the region for it.
+
+    The network is the fine one: ``forward`` and ``encoder`` are of the second stage. The coarse network is its part
+    ``coarse``, so that one checkpoint and one TorchScript file have both stages. It never learns: it has neither
+    gradients nor a training mode.
+
+    Args:
+        coarse: arguments of the coarse network, a :class:`Med3DNet` with one domain.
+        **fine: arguments of the fine network, see :class:`Med3DDenseASPPNet`.
+
+    Raises:
+        ValueError: unless the coarse network has one domain, or for an argument that either network refuses.
+
+    Example:
+        >>> network = CascadeNet(coarse={"num_classes": {"liver": 2}, "depth": 10}, depth=10, region=(64, 64, 64))
+        >>> network.locate(torch.zeros(1, 1, 32, 40, 48)).shape
+        torch.Size([1, 2, 32, 40, 48])
+    """
+
+    def __init__(self, coarse: Mapping[str, Any], **fine: Any) -> None:
+        super().__init__(**fine)
+        domains = coarse.get("num_classes", {})
+        if len(domains) != 1:
+            raise ValueError(f"num_classes of the coarse network is {domains!r}, but must have exactly one domain.")
+        self.coarse = Med3DNet(**coarse).requires_grad_(False).eval()
+
+    @torch.jit.export
+    def locate(self, x: torch.Tensor) -> torch.Tensor:
+        """Map whole resized volumes (B, in_channels, H, W, D) to the coarse network's logits (B, classes, H, W, D)."""
+        return self.coarse(x)
+
+    def train(self, mode: bool = True) -> CascadeNet:
+        """Set the training mode of the fine network; the coarse one goes on using its BatchNorm statistics."""
+        super().train(mode)
+        self.coarse.eval()
+        return self
+
+    def load_coarse(self, path: str | os.PathLike[str]) -> LoadReport:
+        """Load the coarse network from a checkpoint of its own training, strictly.
+
+        Args:
+            path: of the state_dict of a :class:`Med3DNet`, such as ``model.pt`` of the coarse bundle.
+
+        Returns:
+            What was loaded.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: if it does not fit the coarse network, which is unchanged then.
+
+        Example:
+            >>> network.load_coarse("../liver_coarse/models/model.pt")  # doctest: +SKIP
+        """
+        from med3d_components.weights import load_checkpoint  # that module imports this package
+
+        return load_checkpoint(self.coarse, path)

@@ -1,0 +1,312 @@
+from __future__ import annotations
+
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from monai.data import MetaTensor
+from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged, Orientationd
+
+from med3d_components.data.dataset import DomainDataset
+from med3d_components.transforms import EnsureSpacingd, MedianSpacingd, RandRegionOfInterestd
+
+SPACING = np.array([0.8, 1.0, 2.5])
+ANGLE = np.deg2rad(25)
+TURN = np.array([[np.cos(ANGLE), -np.sin(ANGLE), 0], [np.sin(ANGLE), np.cos(ANGLE), 0], [0, 0, 1]])
+
+
+def affine_of(directions: np.ndarray) -> np.ndarray:
+    affine = np.eye(4)
+    affine[:3, :3], affine[:3, 3] = directions * SPACING, (-40.0, 12.5, 300.0)
+    return affine
+
+
+DIRECTIONS = {"straight": np.eye(3), "flipped": np.diag([-1, -1, 1]), "oblique": TURN}
+AFFINES = {name: affine_of(directions) for name, directions in DIRECTIONS.items()}
+
+
+def sample(affine: np.ndarray = AFFINES["straight"], size: tuple[int, ...] = (48, 40, 24)) -> dict[str, Any]:
+    """Make three channels that hold each voxel's position in mm, and a box of two classes."""
+    voxels = np.stack([*np.indices(size), np.ones(size)]).reshape(4, -1)
+    world = torch.as_tensor((affine @ voxels)[:3].reshape(3, *size))
+    label = torch.zeros(1, *size, dtype=torch.uint8)
+    label[:, 14:34, 12:28, 8:16] = 1
+    label[:, 14:34, 12:28, 8:10] = 2
+    return {"image": MetaTensor(world, affine=affine), "label": MetaTensor(label, affine=affine), "case": "1"}
+
+
+def region(seed: int = 0, data: dict[str, Any] | None = None, **ranges: float) -> dict[str, Any]:
+    crop = RandRegionOfInterestd(["image", "label"], **ranges)
+    crop.set_random_state(seed)
+    return crop(sample() if data is None else data)
+
+
+def world_of(volume: MetaTensor) -> torch.Tensor:
+    """Return the position in mm that the affine gives each voxel, (3, H, W, D)."""
+    size = volume.shape[1:]
+    voxels = np.stack([*np.indices(size), np.ones(size)]).reshape(4, -1)
+    return torch.as_tensor((np.asarray(volume.affine) @ voxels)[:3].reshape(3, *size))
+
+
+def test_without_ranges_the_region_is_the_box_of_the_foreground() -> None:
+    data = sample()
+    result = region(data=data)
+    assert torch.equal(result["image"].as_tensor(), data["image"].as_tensor()[:, 14:34, 12:28, 8:16])
+    assert torch.equal(result["label"].as_tensor(), data["label"].as_tensor()[:, 14:34, 12:28, 8:16])
+    assert result["label"].dtype == torch.uint8
+    assert torch.equal(data["label"].affine, torch.as_tensor(AFFINES["straight"]))
+    assert result["case"] == "1"
+
+
+@pytest.mark.parametrize("affine", AFFINES.values(), ids=AFFINES)
+@pytest.mark.parametrize("degrees", [0.0, 20.0])
+def test_every_voxel_keeps_its_place_in_the_world(affine: np.ndarray, degrees: float) -> None:
+    for seed in range(3):
+        result = region(seed, sample(affine), expand_mm=3, translate_mm=2, rotate_degrees=degrees)
+        image, label = result["image"], result["label"]
+        assert image.shape[1:] == label.shape[1:]
+        assert torch.equal(image.affine, label.affine)
+        np.testing.assert_allclose(np.linalg.norm(image.affine[:3, :3], axis=0), SPACING)
+        inside = (label.as_tensor()[0] > 0).expand(3, -1, -1, -1)
+        error = (world_of(image) - image.as_tensor()).abs()
+        assert inside.sum() > 1000
+        assert error[inside].max() < 0.1 * SPACING.min()
+
+
+def test_a_turned_label_covers_the_same_place_as_before() -> None:
+    data = sample(AFFINES["oblique"])
+    result = region(4, data, expand_mm=20, translate_mm=3, rotate_degrees=30)
+    assert set(result["label"].unique().tolist()) == {0, 1, 2}
+    for value in (1, 2):
+        before, after = (item["label"].as_tensor()[0] == value for item in (data, result))
+        assert after.sum() == pytest.approx(float(before.sum()), rel=0.03)
+        centres = [
+            world_of(item["label"])[:, mask].mean(dim=1)
+            for item, mask in ((data, before), (result, after))
+        ]  # fmt: skip
+        assert (centres[0] - centres[1]).abs().max() < 0.1
+
+
+def test_a_turn_is_one_in_millimetres_about_the_centre_of_the_box() -> None:
+    data = sample()
+    result = region(1, data, rotate_degrees=40)
+    affine = result["label"].affine
+    directions = (affine[:3, :3] / torch.as_tensor(SPACING)).numpy()
+    np.testing.assert_allclose(directions @ directions.T, np.eye(3), atol=1e-9)
+    angles = np.abs(np.rad2deg(np.arctan2(directions[2, 1], directions[2, 2])))
+    assert 0 < angles < 40
+    assert np.abs(directions - np.eye(3)).max() > 0.1
+    assert result["label"].shape[1:] == (20, 16, 8)
+    before = data["label"].affine @ torch.tensor([23.5, 19.5, 11.5, 1], dtype=torch.float64)
+    after = affine @ torch.tensor([9.5, 7.5, 3.5, 1], dtype=torch.float64)
+    torch.testing.assert_close(after, before)
+
+
+def test_expansion_and_translation_stay_in_their_ranges_and_use_them() -> None:
+    results = [region(seed, expand_mm=5)["label"] for seed in range(20)]
+    assert all((label > 0).sum() == 20 * 16 * 8 for label in results)
+    sizes = np.array([label.shape[1:] for label in results])
+    grown = (sizes - [20, 16, 8]) * SPACING
+    assert grown.min() >= 0
+    assert (grown.max(0) > 6).all()
+    assert (grown.max(0) <= 10 + SPACING).all()
+    starts = np.array([region(seed, translate_mm=5)["label"].affine[:3, 3] for seed in range(20)])
+    moved = starts - (AFFINES["straight"] @ [14, 12, 8, 1])[:3]
+    assert (np.abs(moved) <= 5 + SPACING / 2).all()
+    assert (moved.min(0) < -2).all()
+    assert (moved.max(0) > 2).all()
+
+
+@pytest.mark.parametrize("degrees", [0.0, 15.0])
+def test_beyond_the_scan_images_hold_their_minimum_and_labels_0(degrees: float) -> None:
+    data = sample()
+    data["label"][:] = 0
+    data["label"][:, :4, :4, :4] = 1
+    data["image"] = MetaTensor(torch.full((2, 48, 40, 24), 7.0), affine=AFFINES["straight"])
+    data["image"][:, 40, 30, 20] = torch.tensor([-1000.0, 3.0])
+    crop = RandRegionOfInterestd(["image", "label"], rotate_degrees=degrees)
+    crop.R = FixedDraws(expansion=(8.0, 10.0, 10.0), angle=math.radians(degrees))
+    result = crop(data)
+    assert result["image"].shape[1:] == result["label"].shape[1:] == (14, 14, 8)
+    matrix = np.linalg.inv(AFFINES["straight"])
+    voxels = np.einsum("ij,j...->i...", matrix[:3, :3], world_of(result["image"])) + matrix[:3, 3, None, None, None]
+    outside, inside = torch.as_tensor(voxels < -1.01).any(0), torch.as_tensor(voxels >= 0).all(0)
+    assert inside.sum() > 30
+    assert outside.sum() > 500
+    assert (result["image"][0, outside] == -1000).all()
+    assert (result["image"][1, outside] == 3).all()
+    assert (result["label"][0, outside] == 0).all()
+    assert (result["image"][:, inside] == 7).all()
+    assert (result["label"] > 0).any()
+
+
+class FixedDraws:
+    """In place of a generator: the lower faces move out by ``expansion`` mm, and the box turns about the last axis."""
+
+    def __init__(self, expansion: tuple[float, float, float], angle: float) -> None:
+        self.draws = [np.array([expansion, (0, 0, 0)]), np.zeros(3), np.array([0, 0, np.rad2deg(angle)])]
+
+    def uniform(self, low: float, high: float, size: Any) -> np.ndarray:
+        return self.draws.pop(0)
+
+
+def test_a_region_moved_out_of_the_scan_is_background_of_full_size() -> None:
+    data = sample()
+    results = [region(seed, data, translate_mm=500, rotate_degrees=seed % 2) for seed in range(6)]
+    assert all(result["image"].shape == (3, 20, 16, 8) for result in results)
+    assert any((result["label"] == 0).all() for result in results)
+
+
+@pytest.mark.parametrize("degrees", [0.0, 10.0])
+def test_an_empty_label_takes_the_whole_volume(degrees: float) -> None:
+    data = sample()
+    data["label"][:] = 0
+    result = region(0, data, rotate_degrees=degrees)
+    assert result["image"].shape[1:] == result["label"].shape[1:] == (48, 40, 24)
+    if degrees == 0:
+        assert torch.equal(result["image"].affine, data["image"].affine)
+
+
+@pytest.mark.parametrize("degrees", [0.0, 10.0])
+def test_a_single_voxel_gives_a_region_of_one(degrees: float) -> None:
+    data = sample(size=(9, 9, 1)) | {"label": MetaTensor(torch.zeros(1, 9, 9, 1), affine=AFFINES["straight"])}
+    data["label"][0, 4, 5, 0] = 1
+    result = region(0, data, rotate_degrees=degrees)
+    assert result["image"].shape == (3, 1, 1, 1)
+    torch.testing.assert_close(result["image"].as_tensor().double(), world_of(result["image"]), atol=1e-4, rtol=0)
+    assert result["label"].item() == 1
+
+
+def test_regions_follow_the_seed_of_the_dataset() -> None:
+    transform = Compose([RandRegionOfInterestd(["image", "label"], "label", 5, 5, 10)])
+    dataset = DomainDataset([sample()], transform)
+    first, second, third = dataset[0, 3], dataset[0, 4], dataset[0, 3]
+    assert torch.equal(first["image"].as_tensor(), third["image"].as_tensor())
+    assert not torch.equal(first["label"].affine, second["label"].affine)
+
+
+def test_the_label_may_have_another_name() -> None:
+    data = sample()
+    data["liver"] = data.pop("label")
+    crop = RandRegionOfInterestd(["image", "liver"], "liver", rotate_degrees=10)
+    assert crop(data)["liver"].dtype == torch.uint8
+
+
+@pytest.mark.parametrize("name", ["expand_mm", "translate_mm", "rotate_degrees"])
+@pytest.mark.parametrize("value", [-1.0, math.nan, math.inf])
+def test_ranges_are_zero_or_positive(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"{name} is"):
+        RandRegionOfInterestd("image", **{name: value})
+
+
+def test_volumes_that_cannot_be_cropped_together_are_refused() -> None:
+    data = sample()
+    with pytest.raises(ValueError, match=r"image has the size \(48, 40, 23\), but label \(48, 40, 24\)"):
+        region(data=data | {"image": data["image"][..., :23]})
+    with pytest.raises(ValueError, match="without an affine"):
+        region(data=data | {"image": data["image"].as_tensor()})
+    with pytest.raises(ValueError, match="must be positive"):
+        region(data=data | {"label": MetaTensor(data["label"].as_tensor(), affine=torch.zeros(4, 4))})
+
+
+def nifti(path: Path, pixdim: Any, form: str = "none", header_class: Any = nib.Nifti1Header) -> Path:
+    """Write a volume whose header holds a voxel size that nibabel itself would not write."""
+    header = header_class()
+    header.set_data_shape((6, 5, 4))
+    header.set_data_dtype(np.int16)
+    header.set_data_offset(header.single_vox_offset)
+    header["magic"] = header.single_magic
+    header["pixdim"][1:4] = pixdim
+    if form == "zero sform":
+        header["sform_code"] = 1
+    elif form == "qform":
+        header["qform_code"] = 1
+    data = np.arange(120, dtype=np.int16).tobytes()
+    with nib.openers.ImageOpener(path, "wb") as file:
+        file.write(header.binaryblock.ljust(header.single_vox_offset, b"\0") + data)
+    return path
+
+
+def load(path: Path, *after: Any) -> dict[str, Any]:
+    return Compose([LoadImaged("image"), EnsureChannelFirstd("image"), *after])({"image": str(path)})
+
+
+MISSING = {
+    "zero": (0, "none"),
+    "zero along one axis": ((0.7, 0.7, 0), "none"),
+    "zero with qform": (0, "qform"),
+    "NaN": (math.nan, "none"),
+    "NaN with qform": (math.nan, "qform"),
+    "zero sform": (0, "zero sform"),
+    "zero sform alone": (1, "zero sform"),
+}
+
+
+@pytest.mark.parametrize(("pixdim", "form"), MISSING.values(), ids=MISSING)
+@pytest.mark.parametrize("name", ["volume-7.nii", "volume-7.nii.gz"])
+def test_a_file_without_spacing_gets_that_of_the_training_set(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, pixdim: Any, form: str, name: str
+) -> None:
+    path = nifti(tmp_path / name, pixdim, form)
+    chain = [
+        EnsureSpacingd("image", (0.8, 0.75, 1.5)),
+        Orientationd("image", "RAS", labels=None),
+        MedianSpacingd("image", (0.8, 0.75, 3.0)),
+    ]
+    image = load(path, *chain)["image"]
+    assert image.shape == (1, 6, 5, 2)
+    assert image.pixdim.tolist() == pytest.approx([0.8, 0.75, 3.0])
+    messages = [record.message for record in caplog.records if record.name.startswith("med3d")]
+    assert len(messages) == 1
+    assert name in messages[0]
+    assert "0.8 x 0.75 x 1.5 mm" in messages[0]
+
+
+VALID = {"voxel size": ((0.7, 0.8, 2.5), "none"), "qform": ((0.7, 0.8, 2.5), "qform"), "1 mm": (1, "none")}
+
+
+@pytest.mark.parametrize(("pixdim", "form"), VALID.values(), ids=VALID)
+def test_a_file_with_spacing_stays_as_it_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, pixdim: Any, form: str
+) -> None:
+    plain = load(nifti(tmp_path / "volume.nii", pixdim, form))
+    image = EnsureSpacingd("image", (9, 9, 9))(plain)["image"]
+    assert image is plain["image"]
+    assert not caplog.records
+
+
+def test_a_nifti_2_file_is_read_too(tmp_path: Path) -> None:
+    path = nifti(tmp_path / "volume.nii", 0, header_class=nib.Nifti2Header)
+    assert load(path, EnsureSpacingd("image", (2, 3, 4)))["image"].pixdim.tolist() == [2, 3, 4]
+    path = nifti(tmp_path / "other.nii", 1.5, header_class=nib.Nifti2Header)
+    assert load(path, EnsureSpacingd("image", (2, 3, 4)))["image"].pixdim.tolist() == [1.5] * 3
+
+
+def test_known_directions_are_kept_and_the_sample_is_left_alone(tmp_path: Path) -> None:
+    before = load(nifti(tmp_path / "volume.nii", 0))
+    after = EnsureSpacingd("image", (2, 3, 4))(before)["image"]
+    assert before["image"].affine.diagonal().tolist() == [-1, 1, 1, 1]
+    assert after.affine.diagonal().tolist() == [-2, 3, 4, 1]
+    assert torch.equal(after.as_tensor(), before["image"].as_tensor())
+
+
+def test_volumes_without_a_file_are_named_by_their_key(caplog: pytest.LogCaptureFixture) -> None:
+    volume = MetaTensor(torch.zeros(1, 4, 4, 4), affine=torch.full((4, 4), torch.nan))
+    with caplog.at_level(logging.WARNING):
+        result = EnsureSpacingd(["image", "label"], (2, 3, 4))(
+            {"image": volume, "label": MetaTensor(volume.as_tensor())}
+        )
+    assert result["image"].affine.diagonal().tolist() == [2, 3, 4, 1]
+    assert result["label"].affine.diagonal().tolist() == [1, 1, 1, 1]
+    assert "image (no file)" in caplog.text
+
+
+@pytest.mark.parametrize("spacing", [(1, 1), (0, 1, 1), (math.nan, 1, 1)])
+def test_the_training_sets_spacing_must_be_one(spacing: Any) -> None:
+    with pytest.raises(ValueError, match="three positive numbers"):
+        EnsureSpacingd("image", spacing)
