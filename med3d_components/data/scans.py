@@ -12,6 +12,7 @@ from typing import Any
 import itk
 import nibabel as nib
 import numpy as np
+from nibabel.affines import apply_affine
 
 from med3d_components.data.dicom import is_dicom_folder, read_series
 from med3d_components.data.headers import read_header
@@ -52,7 +53,7 @@ class Scan:
         voxel = (np.linalg.inv(self.affine) @ [*center_mm, 1.0])[:3]
         if (voxel < -0.5).any() or (voxel > np.subtract(self.shape, 0.5)).any():
             corners = np.stack(np.meshgrid(*[(-0.5, length - 0.5) for length in self.shape]), axis=-1).reshape(-1, 3)
-            world = nib.affines.apply_affine(self.affine, corners)
+            world = apply_affine(self.affine, corners)
             extent = ", ".join(f"{a:.1f} to {b:.1f}" for a, b in zip(world.min(axis=0), world.max(axis=0), strict=True))
             raise ValueError(
                 f"{self.path}: center_mm {[round(float(value), 1) for value in center_mm]} lies outside the scan, "

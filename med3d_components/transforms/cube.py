@@ -13,7 +13,7 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from monai.utils import MetaKeys, SpaceKeys, ensure_tuple_rep
-from nibabel.affines import apply_affine
+from nibabel.affines import apply_affine, from_matvec
 from scipy.ndimage import affine_transform
 
 from med3d_components.data.scans import Scan, open_scan
@@ -79,7 +79,7 @@ class LoadImageCubed(MapTransform):
             return _whole(scan, self.size)
         scan.check_inside(center_mm)
         corner = np.asarray(center_mm) - np.multiply(self.spacing, np.subtract(self.size, 1)) / 2
-        return nib.affines.from_matvec(np.diag(self.spacing), corner)
+        return from_matvec(np.diag(self.spacing), corner)
 
 
 def _whole(scan: Scan, size: Sequence[int]) -> np.ndarray:
@@ -88,7 +88,7 @@ def _whole(scan: Scan, size: Sequence[int]) -> np.ndarray:
     ras = scan.affine @ nib.orientations.inv_ornt_aff(orientation, scan.shape)
     scale = np.array(scan.shape)[np.argsort(orientation[:, 0])] / size
     # The outer faces coincide, not the centres of the outer voxels.
-    return ras @ nib.affines.from_matvec(np.diag(scale), (scale - 1) / 2)
+    return ras @ from_matvec(np.diag(scale), (scale - 1) / 2)
 
 
 def _resample(scan: Scan, affine: np.ndarray, size: Sequence[int]) -> torch.Tensor:
