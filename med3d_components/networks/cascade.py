@@ -26,6 +26,8 @@ class CascadeNet(Med3DDenseASPPNet):
 
     Args:
         coarse: arguments of the coarse network, a :class:`Med3DNet` with one domain.
+        coarse_checkpoint: file to load the coarse network from, see :meth:`load_coarse`; None where the weights of both
+            networks are loaded afterwards.
         **fine: arguments of the fine network, see :class:`Med3DDenseASPPNet`.
 
     Raises:
@@ -37,12 +39,16 @@ class CascadeNet(Med3DDenseASPPNet):
         torch.Size([1, 2, 32, 40, 48])
     """
 
-    def __init__(self, coarse: Mapping[str, Any], **fine: Any) -> None:
+    def __init__(
+        self, coarse: Mapping[str, Any], coarse_checkpoint: str | os.PathLike[str] | None = None, **fine: Any
+    ) -> None:
         super().__init__(**fine)
         domains = coarse.get("num_classes", {})
         if len(domains) != 1:
             raise ValueError(f"num_classes of the coarse network is {domains!r}, but must have exactly one domain.")
         self.coarse = Med3DNet(**coarse).requires_grad_(False).eval()
+        if coarse_checkpoint is not None:
+            self.load_coarse(coarse_checkpoint)
 
     @torch.jit.export
     def locate(self, x: torch.Tensor) -> torch.Tensor:
