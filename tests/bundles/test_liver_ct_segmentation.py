@@ -1,0 +1,103 @@
+"""Real runs of the two liver bundles, from pre-training to the mask."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from monai.bundle import ckpt_export, verify_net_in_out
+
+from med3d_components.networks import CascadeNet, Med3DNet
+from med3d_components.utils import write_json
+from tests.bundles.workflow import configs, copy_bundle, names, read_table
+from tests.conftest import ROOT, MakeDomain, RunBundle
+
+
+def test_an_encoder_goes_from_pre_training_to_the_coarse_and_the_fine_network(
+    tmp_path: Path, make_domain: MakeDomain, run_bundle: RunBundle
+) -> None:
+    pretraining, coarse, fine = (
+        copy_bundle(name, tmp_path)
+        for name in ("med3d_pretraining", "liver_ct_coarse_segmentation", "liver_ct_fine_segmentation")
+    )
+    data = make_domain(tmp_path / "Livers", cases=5, classes=3, spacing=(1, 1, 1.5))
+    smoke = ("--dataset_dir", data, "--epochs", 1, "--config_file")
+    run_bundle("run", "training", *smoke, configs(pretraining, "train", "smoke"), cwd=ROOT)
+    encoder = ("--pretrained_weights", pretraining / "checkpoints" / "encoder.pt")
+    output = run_bundle("run", "training", *smoke, configs(coarse, "train", "smoke"), *encoder, cwd=coarse)
+    assert "Livers may be among the data" in output
+    model = torch.load(coarse / "models" / "model.pt", weights_only=True)
+
+    # The fine bundle looks for the coarse model in the folder beside its own.
+    settings = json.loads((coarse / "models" / "settings.json").read_text())
+    own = {"coarse": settings, "coarse_checkpoint": str(coarse / "models" / "model.pt")}
+    (fine / "configs" / "own.json").write_text(json.dumps(own))
+    run_bundle("run", "training", *smoke, configs(fine, "train", "smoke", "own"), *encoder, cwd=tmp_path)
+    both = torch.load(fine / "models" / "model.pt", weights_only=True)
+    assert all(torch.equal(both[f"coarse.{name}"], value) for name, value in model.items())
+    trained = json.loads((fine / "models" / "settings.json").read_text())
+    assert trained["coarse"]["size"] == settings["size"]
+    assert trained["spacing"] == [1.0, 1.0, 1.5]
+
+    run_bundle("run", "evaluating", "--dataset_dir", data, "--config_file", configs(fine, "train", "evaluate"))
+    scores = json.loads((fine / "eval" / "evaluation" / "evaluation.json").read_text())
+    assert {"lits/dice global/liver", "lits/hd95 mm/liver", "lits/missed/liver"} <= set(scores)
+    assert list(read_table(fine / "eval" / "evaluation" / "cases.csv")[0])[:3] == [
+        "case",
+        "liver dice",
+        "liver assd mm",
+    ]
+
+    for bundle in (coarse, fine):
+        inference = ("run", "inference", "--config_file", bundle / "configs" / "inference.json")
+        run_bundle(*inference, "--dataset_dir", data / "imagesTr" / "case_0.nii.gz", cwd=tmp_path)
+        found = names(bundle / "eval" / "inference")
+        assert found == {"scans.csv", "case_0_seg.nii.gz", "case_0_overlay.png"}
+        mask = nib.load(bundle / "eval" / "inference" / "case_0_seg.nii.gz")
+        assert (mask.shape, set(np.unique(mask.get_fdata())) <= {0, 1}) == ((24, 28, 20), True)
+
+
+def test_without_a_coarse_model_one_line_says_what_is_missing(
+    tmp_path: Path, make_domain: MakeDomain, run_bundle: RunBundle
+) -> None:
+    fine = copy_bundle("liver_ct_fine_segmentation", tmp_path)
+    data = make_domain(tmp_path / "Livers", cases=4)
+    output = run_bundle(
+        "run", "training", "--dataset_dir", data, "--config_file", fine / "configs" / "train.json", fails=True
+    )
+    line = output.rstrip().splitlines()[-1]
+    assert line.startswith("error:")
+    assert "liver_ct_coarse_segmentation/models/settings.json does not exist" in line
+
+
+def small_network(name: str) -> tuple[torch.nn.Module, dict[str, object]]:
+    """Return a network of a bundle and the settings that inference.json needs to build it."""
+    coarse = Med3DNet({"liver": 2}, 10)
+    settings = {**coarse.encoder.settings, "classes": ["background", "liver"]}
+    if name == "liver_ct_coarse_segmentation":
+        return coarse, settings
+    arguments = {"num_classes": {"liver": 2}, **{key: settings[key] for key in ("depth", "shortcut_type", "dilations")}}
+    network = CascadeNet(arguments, num_classes=2, depth=10, region=(32, 32, 32))
+    return network, {**settings, "coarse": settings, "region": [32] * 3, "rates": list(network.rates)}
+
+
+@pytest.mark.parametrize("name", ["liver_ct_coarse_segmentation", "liver_ct_fine_segmentation"])
+def test_export_and_metadata_fit_the_network(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    bundle = copy_bundle(name, tmp_path)
+    network, settings = small_network(name)
+    write_json(bundle / "models" / "settings.json", settings)
+    torch.save(network.eval().state_dict(), bundle / "models" / "model.pt")
+    monkeypatch.chdir(bundle)
+    arguments = {"meta_file": "configs/metadata.json", "config_file": "configs/inference.json"}
+    ckpt_export("network_def", filepath="model.ts", ckpt_file="models/model.pt", key_in_ckpt="", **arguments)
+    exported, image = torch.jit.load("model.ts").eval(), torch.rand(1, 1, 24, 20, 17)
+    with torch.no_grad():
+        assert torch.allclose(exported(image), network(image), atol=1e-5)
+        if isinstance(network, CascadeNet):
+            assert torch.allclose(exported.locate(image), network.locate(image), atol=1e-5)
+    verify_net_in_out("network_def", **arguments, device="cpu", p=1, n=4, any=32)
