@@ -127,7 +127,7 @@ class CascadeInferer(Inferer):
         self.regions, pieces = [], []
         for index, volume in enumerate(volumes.split(1)):
             name = _name(inputs, index)
-            region = self._find(volume, network, self._spacing_of(inputs, index), name)
+            region = self._find(volume, network, self.spacing_of(inputs, index), name)
             self.regions.append(region)
             if region is not None:
                 pieces.append(self._segment(volume, region, name, network, *args, **kwargs))
@@ -136,7 +136,7 @@ class CascadeInferer(Inferer):
         logits = self._paste(pieces, volumes, some.shape[1])
         return MetaTensor(logits).copy_meta_from(inputs) if isinstance(inputs, MetaTensor) else logits
 
-    def _spacing_of(self, inputs: torch.Tensor, index: int) -> tuple[float, ...]:
+    def spacing_of(self, inputs: torch.Tensor, index: int) -> tuple[float, ...]:
         """Return the spacing of one volume of the batch in mm."""
         if isinstance(inputs, MetaTensor):
             affine = inputs.affine if inputs.affine.ndim == 2 else inputs.affine[index]

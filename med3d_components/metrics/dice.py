@@ -14,7 +14,7 @@ from monai.metrics import DiceHelper
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-__all__ = ["AverageLabelDice", "DomainDice"]
+__all__ = ["AverageLabelDice", "DomainDice", "mean_of_known"]
 
 UNNAMED = "-"
 """The domain of items that name none."""
@@ -76,8 +76,8 @@ class DomainDice(Metric):
         classes: dict[str, float] = {}
         for domain, names in self.classes.items():
             scores = np.array([row for (name, _), row in self.details.items() if name == domain])
-            means = [_mean(column) for column in scores.reshape(-1, len(names) - 1).T]
-            domains[domain] = _mean(means)
+            means = [mean_of_known(column) for column in scores.reshape(-1, len(names) - 1).T]
+            domains[domain] = mean_of_known(means)
             classes |= {f"{domain}/{name}": mean for name, mean in zip(names[1:], means, strict=True)}
         return {name.removeprefix(f"{UNNAMED}/"): score for name, score in (domains | classes).items()}
 
@@ -87,7 +87,7 @@ class DomainDice(Metric):
             for details in idist.all_gather(self.details):
                 self.details |= details
         summary = self.summary()
-        return _mean([summary[domain] for domain in self.classes])
+        return mean_of_known([summary[domain] for domain in self.classes])
 
     def completed(self, engine: Engine, name: str) -> None:
         """Write the metric, its parts and its rows into the engine's state."""
@@ -159,7 +159,8 @@ class AverageLabelDice(DomainDice):
         engine.state.metrics |= {f"{name}/{part}": score for part, score in self.summary().items() if part != UNNAMED}
 
 
-def _mean(values: Any) -> float:
+def mean_of_known(values: Any) -> float:
+    """Return the mean of the values that are not NaN; NaN if there are none."""
     known = [value for value in values if not np.isnan(value)]
     return float(np.mean(known)) if known else float("nan")
 

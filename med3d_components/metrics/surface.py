@@ -15,8 +15,8 @@ from monai.metrics.utils import get_mask_edges, get_surface_distance
 from monai.transforms.utils import generate_spatial_bounding_box
 from monai.utils import convert_to_numpy
 
-from med3d_components.metrics.dice import _mean
-from med3d_components.transforms.spacing import _spacing_of
+from med3d_components.metrics.dice import mean_of_known
+from med3d_components.transforms.spacing import spacing_of
 
 __all__ = ["SurfaceMetrics"]
 
@@ -118,7 +118,7 @@ class SurfaceMetrics(Metric):
         for index, name in enumerate(self.classes[1:]):
             scores = [case[index] for _, case in sorted(self.details.items())]
             both = sum(score["predicted"] + score["reference"] for score in scores)
-            parts = {measure: _mean([score[measure] for score in scores]) for measure in self.measures}
+            parts = {measure: mean_of_known([score[measure] for score in scores]) for measure in self.measures}
             result |= {
                 f"dice per case/{name}": parts.pop("dice"),
                 f"dice global/{name}": 2 * sum(score["common"] for score in scores) / both if both else NAN,
@@ -133,7 +133,7 @@ class SurfaceMetrics(Metric):
             for details in idist.all_gather(self.details):
                 self.details |= details
         summary = self.summary()
-        return _mean([summary[f"dice per case/{name}"] for name in self.classes[1:]])
+        return mean_of_known([summary[f"dice per case/{name}"] for name in self.classes[1:]])
 
     def completed(self, engine: Engine, name: str) -> None:
         """Write the metric, its parts and its rows into the engine's state."""
@@ -181,7 +181,7 @@ def _surface_scores(
 def _case_spacing(item: Mapping[str, Any], label: torch.Tensor) -> tuple[float, ...]:
     for volume in (label, item.get("image")):
         if isinstance(volume, MetaTensor) and volume.shape[1:] == label.shape[1:]:
-            return _spacing_of(volume)
+            return spacing_of(volume)
     raise ValueError(
         f"The spacing of {item['case']} is unknown: neither its label nor an image of the label's size has an affine; "
         "load the label with LoadImaged and keep it a monai.data.MetaTensor."

@@ -19,7 +19,7 @@ from monai.transforms.utils import create_rotate, generate_spatial_bounding_box
 from monai.utils import convert_to_numpy
 from nibabel.openers import ImageOpener
 
-from med3d_components.transforms.spacing import _check_spacing, _spacing_of
+from med3d_components.transforms.spacing import check_spacing, spacing_of
 
 __all__ = ["EnsureSpacingd", "RandRegionOfInterestd"]
 
@@ -79,7 +79,7 @@ class RandRegionOfInterestd(Randomizable, MapTransform):
         label = result[self.label_key]
         to_voxel, size = self.randomize(label)
         for key in self.key_iterator(result):
-            _spacing_of(result[key])  # an error if it has none
+            spacing_of(result[key])  # an error if it has none
             if result[key].shape[1:] != label.shape[1:]:
                 raise ValueError(
                     f"{key} has the size {tuple(result[key].shape[1:])}, but {self.label_key} "
@@ -98,7 +98,7 @@ class RandRegionOfInterestd(Randomizable, MapTransform):
             The matrix (4, 4) that takes a voxel of the region to its place in the volume, in voxels, and the
             region's size.
         """
-        spacing = np.array(_spacing_of(data))
+        spacing = np.array(spacing_of(data))
         low, high = np.array(generate_spatial_bounding_box(convert_to_numpy(data)), dtype=float)
         if not high.any():
             low, high = np.zeros(3), np.array(data.shape[1:], dtype=float)
@@ -145,7 +145,7 @@ class EnsureSpacingd(MapTransform):
 
     def __init__(self, keys: KeysCollection, spacing: Sequence[float]) -> None:
         super().__init__(keys)
-        self.spacing = _check_spacing(spacing)
+        self.spacing = check_spacing(spacing)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return the sample with volumes that all have a spacing."""

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from med3d_components.transforms.domain import each_domain, of_domain
 
-__all__ = ["MedianSpacing", "MedianSpacingd", "is_label_key"]
+__all__ = ["MedianSpacing", "MedianSpacingd", "check_spacing", "is_label_key", "spacing_of"]
 
 # One trilinear call is faster than one linear call per axis. Plain "nearest" of torch takes the first corner of a voxel
 # for its place, up to half a voxel off; "nearest-exact" takes its centre.
@@ -52,7 +52,7 @@ class MedianSpacing(InvertibleTransform):
     """
 
     def __init__(self, spacing: Sequence[float], mode: str = "bilinear") -> None:
-        self.spacing = _check_spacing(spacing)
+        self.spacing = check_spacing(spacing)
         self.mode = _check_mode(mode)
 
     def __call__(
@@ -73,8 +73,8 @@ class MedianSpacing(InvertibleTransform):
         Returns:
             Volume of shape (C, H', W', D') with the affine of its new grid; ``img`` itself is left alone.
         """
-        target = self.spacing if spacing is None else _check_spacing(spacing)
-        old_spacing = _spacing_of(img if reference is None else reference)
+        target = self.spacing if spacing is None else check_spacing(spacing)
+        old_spacing = spacing_of(img if reference is None else reference)
         size = tuple(
             max(1, round(n * old / new)) for n, old, new in zip(img.shape[1:], old_spacing, target, strict=True)
         )
@@ -139,7 +139,7 @@ class MedianSpacingd(MapTransform, InvertibleTransform):
         ]
         if isinstance(spacing, Mapping) and not spacing:
             raise ValueError("spacing is an empty mapping, but needs a domain's name with its spacing in mm.")
-        self.spacing = each_domain(spacing, _check_spacing)
+        self.spacing = each_domain(spacing, check_spacing)
         self.domain_key = domain_key
         # One array transform for all domains and keys: Invertd hands its inverse a volume without its domain.
         self.resampler = MedianSpacing((1.0, 1.0, 1.0))
@@ -179,14 +179,15 @@ def _check_mode(mode: str) -> str:
     return str(mode)
 
 
-def _check_spacing(spacing: Sequence[float]) -> tuple[float, ...]:
+def check_spacing(spacing: Sequence[float]) -> tuple[float, ...]:
+    """Return a spacing as three positive numbers in mm, or raise a ValueError."""
     values = np.asarray(spacing, dtype=float)
     if values.shape != (3,) or not np.all(np.isfinite(values) & (values > 0)):
         raise ValueError(f"spacing is {spacing!r}, but must be three positive numbers in mm, one per axis.")
     return tuple(values.tolist())
 
 
-def _spacing_of(img: MetaTensor) -> tuple[float, ...]:
+def spacing_of(img: MetaTensor) -> tuple[float, ...]:
     """Return the spacing of a volume in mm, after checking that it has one."""
     if not isinstance(img, MetaTensor):
         raise ValueError(
@@ -205,7 +206,7 @@ def _spacing_of(img: MetaTensor) -> tuple[float, ...]:
 
 
 def _same_grid(img: MetaTensor, other: MetaTensor) -> bool:
-    spacings = _spacing_of(img), _spacing_of(other)
+    spacings = spacing_of(img), spacing_of(other)
     return img.shape[1:] == other.shape[1:] and bool(np.allclose(*spacings, rtol=1e-3))
 
 
