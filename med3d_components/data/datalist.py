@@ -68,6 +68,8 @@ class SegmentationDatalist:
         seed: of the split.
         max_region: upper limit, in voxels, of the regions that training crops.
         average: of the training images' spacings, "median" or "mean" (Med3D takes the mean for LiTS).
+        need_spacing: whether an image without a valid spacing is an error; otherwise it is left out of the average,
+            with a warning, and :class:`EnsureSpacingd` gives it the average.
 
     Attributes:
         name: of the folder.
@@ -96,19 +98,26 @@ class SegmentationDatalist:
         seed: int = 0,
         max_region: Sequence[int] = (96, 96, 96),
         average: str = "median",
+        need_spacing: bool = True,
     ) -> None:
         if average not in AVERAGES:
             raise ValueError(f"average is {average!r}, but must be one of {', '.join(AVERAGES)}.")
-        domain = read_domain(Path(dataset_dir).resolve())
+        domain = read_domain(Path(dataset_dir).resolve(), need_spacing)
         training, validation = domain.split(val_fraction, seed)
         self.name = domain.name
         self.classes = list(domain.classes)
         self.channel = domain.channel
         self.training, self.validation = [_item(case) for case in training], [_item(case) for case in validation]
         self.split = {"training": [case.name for case in training], "validation": [case.name for case in validation]}
-        headers = [case.header for case in training]
-        spacing = AVERAGES[average]([header.spacing for header in headers], axis=0)
-        sizes = np.array([np.multiply(header.size, header.spacing) / spacing for header in headers])
+        spacings, sizes = (np.array([getattr(case.header, name) for case in training]) for name in ("spacing", "size"))
+        known = ~np.isnan(spacings).any(axis=1)
+        if not known.any():
+            raise ValueError(f"No training image of {domain.name} has a valid spacing; repair the headers of some.")
+        for case in training + validation:
+            if np.isnan(case.header.spacing).any():
+                logger.warning("%s has no valid spacing and gets the %s of the others.", case.image, average)
+        spacing = AVERAGES[average](spacings[known], axis=0)
+        sizes = sizes * np.where(known[:, None], spacings, spacing) / spacing
         region = np.minimum(8 * np.ceil(sizes.round().max(axis=0) / 8), max_region)
         self.spacing = [float(value) for value in spacing]
         self.region = [int(value) for value in region]
@@ -160,8 +169,12 @@ class MultiDomainDatalist:
         self.region = {name: part.region for name, part in lists.items()}
 
 
-def read_domain(folder: Path) -> Domain:
+def read_domain(folder: Path, need_spacing: bool = True) -> Domain:
     """Read one Decathlon-style folder and check all that its files' headers tell.
+
+    Args:
+        folder: with a ``dataset.json``.
+        need_spacing: whether a volume without a valid spacing is an error.
 
     Raises:
         FileNotFoundError: if the folder, its ``dataset.json``, an image or a label does not exist.
@@ -186,7 +199,7 @@ def read_domain(folder: Path) -> Domain:
         raise ValueError(f"{path}: 'labels' must name the background and at least one class, but is {labels}.")
     if len(training) < 2:
         raise ValueError(f"{path} lists {len(training)} training volumes; at least 2 are needed, one to validate on.")
-    cases = tuple(_read_case(path, entry) for entry in training)
+    cases = tuple(_read_case(path, entry, need_spacing) for entry in training)
     classes = tuple(labels[str(value)] for value in range(len(labels)))
     return Domain(folder.name, classes, _channel(path, content, cases), cases)
 
@@ -216,13 +229,13 @@ def _find_domains(dataset_dir: Path, names: str | Sequence[str] | None) -> list[
     return [folders[name] for name in sorted(set(wanted))]
 
 
-def _read_case(path: Path, entry: Any) -> Case:
+def _read_case(path: Path, entry: Any, need_spacing: bool) -> Case:
     if not isinstance(entry, dict) or "image" not in entry or "label" not in entry:
         raise ValueError(f"{path}: a training entry must have 'image' and 'label', but one is {entry}.")
     image, label = path.parent / entry["image"], path.parent / entry["label"]
     if not label.is_file():
         raise FileNotFoundError(f"{label}, the label of {image}, does not exist; add it or drop the entry in {path}.")
-    header, label_header = read_header(image), read_header(label)
+    header, label_header = (read_header(file, need_spacing) for file in (image, label))
     if header.size != label_header.size:
         raise ValueError(f"{image} has size {header.size}, but its label {label} has {label_header.size}.")
     return Case(case_name(image), image, label, header)

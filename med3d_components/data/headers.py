@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
+from nibabel.openers import ImageOpener
 from nibabel.spatialimages import HeaderDataError
 
-__all__ = ["Header", "read_header"]
+__all__ = ["Header", "file_gives_spacing", "is_spacing", "read_header"]
 
 
 class Header(NamedTuple):
@@ -22,7 +23,7 @@ class Header(NamedTuple):
 
     Attributes:
         size: voxels along left-right, posterior-anterior and inferior-superior.
-        spacing: mm along the same axes.
+        spacing: mm along the same axes; NaN if the file gives none.
         channels: entries of the fourth axis, 1 for a 3-D volume.
     """
 
@@ -31,8 +32,12 @@ class Header(NamedTuple):
     channels: int
 
 
-def read_header(path: str | os.PathLike[str]) -> Header:
+def read_header(path: str | os.PathLike[str], need_spacing: bool = True) -> Header:
     """Read the header of a NIfTI file and check what it promises.
+
+    Args:
+        path: of the file.
+        need_spacing: whether a file without a valid spacing is an error.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -56,14 +61,39 @@ def read_header(path: str | os.PathLike[str]) -> Header:
     if path.suffix == ".gz" and not _is_complete(path, image):
         raise ValueError(f"{path} is cut off: it holds fewer bytes than its header announces; copy it anew.")
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    if not np.isfinite(affine).all() or spacing.min() <= 0:
-        raise ValueError(f"{path} has no valid spacing ({_text(spacing)} mm); repair its header.")
+    if not (np.isfinite(affine).all() and is_spacing(spacing) and file_gives_spacing(path)):
+        if need_spacing:
+            raise ValueError(f"{path} has no valid spacing ({_text(_pixdim(path))} mm); repair its header.")
+        affine, spacing = np.eye(4), np.full(3, np.nan)
     order = np.argsort(nib.orientations.io_orientation(affine)[:, 0])
     return Header(
         size=tuple(int(shape[axis]) for axis in order),  # type: ignore[arg-type]
         spacing=tuple(float(spacing[axis]) for axis in order),  # type: ignore[arg-type]
         channels=shape[3] if len(shape) == 4 else 1,
     )
+
+
+def file_gives_spacing(path: str | os.PathLike[str]) -> bool:
+    """Tell whether the voxel size in a NIfTI file is one; true for files of other kinds, whose affine tells.
+
+    Readers take a voxel size of 0 for 1 mm, in silence.
+    """
+    if not (str(path).endswith((".nii", ".nii.gz")) and Path(path).is_file()):
+        return True
+    return is_spacing(_pixdim(path))
+
+
+def is_spacing(values: Any) -> bool:
+    """Tell whether values are lengths in mm, of any sign: finite and not 0."""
+    values = np.asarray(values, dtype=float)
+    return bool(np.all(np.isfinite(values) & (values != 0)))
+
+
+def _pixdim(path: str | os.PathLike[str]) -> np.ndarray:
+    """Read the voxel size without the check that turns 0 into 1."""
+    header_class = nib.load(path).header_class
+    with ImageOpener(path) as file:
+        return np.asarray(header_class.from_fileobj(file, check=False)["pixdim"][1:4], dtype=float)
 
 
 def _is_complete(path: Path, image: Any) -> bool:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Hashable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import torch
 from monai.config import KeysCollection
@@ -17,8 +15,8 @@ from monai.networks.layers import AffineTransform
 from monai.transforms import MapTransform, Randomizable
 from monai.transforms.utils import create_rotate, generate_spatial_bounding_box
 from monai.utils import convert_to_numpy
-from nibabel.openers import ImageOpener
 
+from med3d_components.data.headers import file_gives_spacing, is_spacing
 from med3d_components.transforms.spacing import check_spacing, spacing_of
 
 __all__ = ["EnsureSpacingd", "RandRegionOfInterestd"]
@@ -153,8 +151,8 @@ class EnsureSpacingd(MapTransform):
         for key in self.key_iterator(result):
             volume = result[key]
             path = str(volume.meta.get("filename_or_obj", f"{key} (no file)"))
-            known = _is_spacing(affine_to_spacing(volume.affine, suppress_zeros=False))
-            if not known or not _file_gives_spacing(path):
+            known = is_spacing(affine_to_spacing(volume.affine, suppress_zeros=False))
+            if not known or not file_gives_spacing(path):
                 text = " x ".join(f"{length:g}" for length in self.spacing)
                 logger.warning("%s does not give its spacing; it is taken to be %s mm.", path, text)
                 affine = np.asarray(volume.affine) if known else np.eye(4)
@@ -166,21 +164,6 @@ def _check_range(name: str, value: float) -> float:
     if not (np.isfinite(value) and value >= 0):
         raise ValueError(f"{name} is {value}, but must be zero or a positive number.")
     return float(value)
-
-
-def _is_spacing(values: Any) -> bool:
-    values = np.asarray(values, dtype=float)
-    return bool(np.all(np.isfinite(values) & (values != 0)))
-
-
-def _file_gives_spacing(path: str) -> bool:
-    """Tell whether the voxel size in a NIfTI file is one; true for files of other kinds, whose affine tells."""
-    if not (path.endswith((".nii", ".nii.gz")) and Path(path).is_file()):
-        return True
-    # Read without the check that turns a voxel size of 0 into 1.
-    header_class = nib.load(path).header_class
-    with ImageOpener(path) as file:
-        return _is_spacing(header_class.from_fileobj(file, check=False)["pixdim"][1:4])
 
 
 def _region(volume: MetaTensor, to_voxel: np.ndarray, size: tuple[int, ...], is_label: bool) -> MetaTensor:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 import logging
 from pathlib import Path
@@ -160,3 +161,30 @@ def test_the_spacing_of_a_dataset_is_the_median_or_the_mean(tmp_path: Path, make
         assert datalist.spacing == pytest.approx([expected] * 3)
     with pytest.raises(ValueError, match="average is 'mode', but must be one of median, mean"):
         SegmentationDatalist(folder, average="mode")
+
+
+def test_images_without_spacing_are_left_out_of_the_average_where_they_are_allowed(
+    tmp_path: Path, make_domain: MakeDomain, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = make_domain(tmp_path / "ct", cases=3, spacing=(2, 2, 2))
+    name = SegmentationDatalist(folder).split["training"][0]
+
+    def erase(case: str) -> None:
+        for kind in ("images", "labels"):
+            image = nib.load(folder / f"{kind}Tr" / f"{case}.nii.gz")
+            header = image.header.copy()
+            header["pixdim"][1:4] = 0
+            content = header.binaryblock + bytes(4) + np.asarray(image.dataobj).tobytes(order="F")
+            (folder / f"{kind}Tr" / f"{case}.nii.gz").write_bytes(gzip.compress(content))
+
+    erase(name)
+    with pytest.raises(ValueError, match=f"{name}.nii.gz has no valid spacing"):
+        SegmentationDatalist(folder)
+    with caplog.at_level(logging.WARNING):
+        datalist = SegmentationDatalist(folder, average="mean", need_spacing=False)
+    assert (datalist.spacing, datalist.region) == ([2.0, 2.0, 2.0], [24, 32, 24])
+    assert f"{name}.nii.gz has no valid spacing and gets the mean of the others" in caplog.text
+    for case in datalist.split["training"]:
+        erase(case)
+    with pytest.raises(ValueError, match="No training image of ct has a valid spacing"):
+        SegmentationDatalist(folder, need_spacing=False)

@@ -57,6 +57,23 @@ def test_a_spacing_that_is_none_is_an_error(tmp_path: Path, spacing: float) -> N
         read_header(path)
 
 
+@pytest.mark.parametrize("code", [0, 1])
+def test_a_voxel_size_of_zero_that_readers_take_for_1_mm_is_an_error_unless_it_may_be_missing(
+    tmp_path: Path, code: int
+) -> None:
+    image = nib.Nifti1Image(np.zeros((4, 5, 6), np.uint8), np.diag([0.7, 0.7, 2, 1]))
+    image.header.set_sform(np.diag([0.7, 0.7, 2, 1]), code=code)
+    image.header.set_qform(None, code=0)
+    image.header["pixdim"][1:4] = 0
+    path = tmp_path / "a.nii"
+    path.write_bytes(image.header.binaryblock + b"\0" * 4 + bytes(4 * 5 * 6))
+    with pytest.raises(ValueError, match=r"no valid spacing \(0 x 0 x 0 mm\)"):
+        read_header(path)
+    header = read_header(path, need_spacing=False)
+    assert header.size == (4, 5, 6)
+    assert np.isnan(header.spacing).all()
+
+
 def test_missing_foreign_and_flat_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"none\.nii does not exist"):
         read_header(tmp_path / "none.nii")
