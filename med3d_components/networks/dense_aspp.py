@@ -21,16 +21,17 @@ from med3d_components.networks.resnet import DilatedResNet
 __all__ = ["RATES", "DenseASPP3D", "Med3DDenseASPPNet", "fit_rates"]
 
 RATES = (3, 6, 12, 18, 24)
-"""Atrous rates of the published 2D network, for maps of 64 x 64 and more."""
+"""Atrous rates of the published 2D network."""
 
 
 def fit_rates(rates: Sequence[int], feature_size: int, scaled: bool = False) -> tuple[int, ...]:
     """Check that atrous rates fit a feature map, or scale them to it.
 
-    Where the rate is not below the map's size, all taps of a 3x3x3 kernel but the centre lie in the padding, and the
-    convolution is no more than a 1x1x1 one. Scaling makes the largest rate half the map's size: the largest at which
-    every voxel still has a neighbour inside the map along each axis. All rates are multiplied by the same factor and
-    rounded up, so that their order is kept and none is 0; on a very small map some become equal.
+    Along an axis that is no longer than the rate, a 3x3x3 kernel sees nothing but padding beside its centre; where all
+    axes are that short, it is no more than a 1x1x1 convolution. Scaling makes the largest rate half the map's
+    shortest axis: the largest at which every voxel still has a neighbour inside the map along each axis. All rates are
+    multiplied by the same factor and rounded up, so that their order is kept and none is 0; on a very small map some
+    become equal.
 
     Args:
         rates: positive integers in any order.
