@@ -21,6 +21,7 @@ import numpy as np
 from med3d_components.data.domains import DOMAINS_3DSEG8
 from med3d_components.data.headers import Header, read_header
 from med3d_components.data.listing import case_name
+from med3d_components.utils import as_flag
 
 __all__ = ["Case", "Domain", "MultiDomainDatalist", "SegmentationDatalist", "read_domain"]
 
@@ -70,10 +71,13 @@ class SegmentationDatalist:
         average: of the training images' spacings, "median" or "mean" (Med3D takes the mean for LiTS).
         need_spacing: whether an image without a valid spacing is an error; otherwise it is left out of the average,
             with a warning, and :class:`EnsureSpacingd` gives it the average.
+        merge_classes: whether every class counts as the first one, as the tumours of LiTS do as liver.
 
     Attributes:
         name: of the folder.
-        classes: names, background first.
+        classes: names, background first; two if they are merged.
+        label_values: number of values in the label files.
+        merged: whether classes are merged.
         channel: that is used of 4-D images, None if all are 3-D.
         training: items ``{"image", "label", "case"}``.
         validation: the same for validation.
@@ -99,13 +103,16 @@ class SegmentationDatalist:
         max_region: Sequence[int] = (96, 96, 96),
         average: str = "median",
         need_spacing: bool = True,
+        merge_classes: bool | str = False,
     ) -> None:
         if average not in AVERAGES:
             raise ValueError(f"average is {average!r}, but must be one of {', '.join(AVERAGES)}.")
         domain = read_domain(Path(dataset_dir).resolve(), need_spacing)
         training, validation = domain.split(val_fraction, seed)
         self.name = domain.name
-        self.classes = list(domain.classes)
+        self.merged = as_flag("merge_classes", merge_classes)
+        self.label_values = len(domain.classes)
+        self.classes = list(domain.classes[:2] if self.merged else domain.classes)
         self.channel = domain.channel
         self.training, self.validation = [_item(case) for case in training], [_item(case) for case in validation]
         self.split = {"training": [case.name for case in training], "validation": [case.name for case in validation]}

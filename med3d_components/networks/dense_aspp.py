@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from med3d_components.networks.resnet import DilatedResNet
+from med3d_components.utils import as_flag
 
 __all__ = ["RATES", "DenseASPP3D", "Med3DDenseASPPNet", "fit_rates"]
 
@@ -188,8 +189,8 @@ class Med3DDenseASPPNet(nn.Module):
         depth: int = 152,
         region: Sequence[int] = (128, 128, 128),
         rates: Sequence[int] = RATES,
-        scaled: bool = True,
-        checkpointing: bool = False,
+        scaled: bool | str = True,
+        checkpointing: bool | str = False,
         dropout: float = 0.1,
         bottleneck_channels: int = 256,
         growth_channels: int = 64,
@@ -200,6 +201,7 @@ class Med3DDenseASPPNet(nn.Module):
             raise ValueError(f"num_classes is {num_classes}, but must be 2 or more, background included.")
         if len(region) != 3 or min(region) < 1:
             raise ValueError(f"region is {region!r}, but must be three positive integers.")
+        scaled, checkpointing = as_flag("scaled", scaled), as_flag("checkpointing", checkpointing)
         # The encoder rounds a size up to a multiple of its stride.
         self.rates = fit_rates(rates, -(-min(region) // DilatedResNet.output_stride), scaled)
         self.encoder = DilatedResNet(depth, **encoder)

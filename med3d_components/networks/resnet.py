@@ -25,6 +25,8 @@ import torch
 from monai.networks.nets.resnet import ResNetBlock, ResNetBottleneck
 from torch import nn
 
+from med3d_components.utils import as_flag
+
 __all__ = ["DEPTHS", "DilatedResNet"]
 
 
@@ -92,7 +94,7 @@ class DilatedResNet(nn.Module):
         shortcut_type: str | None = None,
         in_channels: int = 1,
         dilations: Sequence[int] = (2, 4),
-        preactivation: bool = False,
+        preactivation: bool | str = False,
         frozen_stages: Sequence[str] = (),
     ) -> None:
         super().__init__()
@@ -104,6 +106,7 @@ class DilatedResNet(nn.Module):
             raise ValueError(f"shortcut_type is {shortcut_type!r}, but must be 'A' or 'B'.")
         if len(dilations) != 2 or min(dilations) < 1:
             raise ValueError(f"dilations is {dilations!r}, but must be two positive integers, for layer3 and layer4.")
+        preactivation = as_flag("preactivation", preactivation)
         if preactivation and depth != 200:
             raise ValueError(f"preactivation needs depth 200, but depth is {depth}.")
         if preactivation:

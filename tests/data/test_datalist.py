@@ -188,3 +188,13 @@ def test_images_without_spacing_are_left_out_of_the_average_where_they_are_allow
         erase(case)
     with pytest.raises(ValueError, match="No training image of ct has a valid spacing"):
         SegmentationDatalist(folder, need_spacing=False)
+
+
+@pytest.mark.parametrize(("merge", "classes"), [("True", 2), (False, 4)])
+def test_every_class_may_count_as_the_first(
+    tmp_path: Path, make_domain: MakeDomain, merge: bool | str, classes: int
+) -> None:
+    folder = make_domain(tmp_path / "ct", classes=4)
+    datalist = SegmentationDatalist(folder, merge_classes=merge)
+    assert datalist.classes == ["background", "class 1", "class 2", "class 3"][:classes]
+    assert (datalist.merged, datalist.label_values) == (classes == 2, 4)

@@ -112,3 +112,9 @@ def test_a_stage_that_does_not_exist_cannot_be_frozen(stages) -> None:
 def test_what_cannot_be_built_is_said(build, message) -> None:
     with pytest.raises(ValueError, match=message):
         build()
+
+
+def test_flags_may_come_as_text_from_the_command_line() -> None:
+    assert DilatedResNet(10, preactivation="False").settings["preactivation"] is False
+    with pytest.raises(ValueError, match="preactivation is 'maybe', but must be true or false"):
+        DilatedResNet(10, preactivation="maybe")
