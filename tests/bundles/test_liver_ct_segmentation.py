@@ -45,7 +45,7 @@ def test_an_encoder_goes_from_pre_training_to_the_coarse_and_the_fine_network(
 
     run_bundle("run", "evaluating", "--dataset_dir", data, "--config_file", configs(fine, "train", "evaluate"))
     scores = json.loads((fine / "eval" / "evaluation" / "evaluation.json").read_text())
-    assert {"lits/dice global/liver", "lits/hd95 mm/liver", "lits/missed/liver"} <= set(scores)
+    assert {"lits/dice global/class 1", "lits/hd95 mm/class 1", "lits/missed/class 1"} <= set(scores)
     assert list(read_table(fine / "eval" / "evaluation" / "cases.csv")[0])[:3] == [
         "case",
         "liver dice",
