@@ -48,8 +48,8 @@ def test_an_encoder_goes_from_pre_training_to_the_coarse_and_the_fine_network(
     assert {"lits/dice global/class 1", "lits/hd95 mm/class 1", "lits/missed/class 1"} <= set(scores)
     assert list(read_table(fine / "eval" / "evaluation" / "cases.csv")[0])[:3] == [
         "case",
-        "liver dice",
-        "liver assd mm",
+        "class 1 dice",
+        "class 1 assd mm",
     ]
 
     for bundle in (coarse, fine):
