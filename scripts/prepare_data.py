@@ -223,24 +223,16 @@ def _pair_lits(source: Path) -> Pairs:
 
 def _share_grids(pairs: Pairs, spare: Path) -> Pairs:
     """Return the pairs with a copy, in ``spare``, of each segmentation that does not lie on its volume's grid."""
-    without = [str(volume) for volume, _ in pairs.values() if not _gives_spacing(volume)]
+    volumes = [volume for volume, _ in pairs.values()]
+    without = [str(path) for path in volumes if np.isnan(read_header(path, need_spacing=False).spacing).any()]
     if without:
         raise ValueError(f"No spacing is in {', '.join(without)}; write it into the header, or move the case away.")
     return {name: (volume, _put_on_grid(label, volume, spare)) for name, (volume, label) in pairs.items()}
 
 
-def _gives_spacing(path: Path) -> bool:
-    """Tell whether the header has a spacing; one of 0 would be read as 1 mm."""
-    read_header(path)
-    image = nib.load(path)
-    with image.file_map["image"].get_prepare_fileobj("rb") as file:
-        header = image.header_class.from_fileobj(file, check=False)
-    return bool(header["sform_code"] > 0 or (header["pixdim"][1:4] != 0).all())
-
-
 def _put_on_grid(segmentation: Path, volume: Path, spare: Path) -> Path:
     """Return the segmentation's file, or that of a copy with the volume's header where the two differ."""
-    read_header(segmentation)
+    read_header(segmentation, need_spacing=False)
     image, label = nib.load(volume), nib.load(segmentation)
     if image.shape != label.shape or np.allclose(image.affine, label.affine, atol=1e-2):
         return segmentation

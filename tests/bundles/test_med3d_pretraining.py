@@ -197,7 +197,7 @@ def test_two_processes_train_one_network_and_validate_as_one(
     files = ["--config_file", configs(bundle, "train", "smoke", "multi_gpu_train", "keep")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     command = [*torchrun, *module, *files]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     first, second = (read(bundle / f"rank{rank}.pt") for rank in range(2))
     assert same(first, second)

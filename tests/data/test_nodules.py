@@ -150,8 +150,8 @@ def test_without_patients_images_count_as_such_and_a_warning_says_so_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     nodules = [{"image": f"{i // 2}.nii", "malignancy": i % 2 * 4 + 1} for i in range(12)]
-    with caplog.at_level(logging.WARNING):
-        datalist = NoduleDatalist(write_nodules(tmp_path, nodules), folds=3)
+    caplog.set_level(logging.WARNING, "med3d_components")
+    datalist = NoduleDatalist(write_nodules(tmp_path, nodules), folds=3)
     assert len({item["patient"] for item in datalist.training}) == 4
     assert [record.getMessage().split(": ")[1] for record in caplog.records] == [
         "12 nodules name no patient; each image of theirs counts as one."
