@@ -11,12 +11,15 @@ from typing import Any
 __all__ = ["read_settings"]
 
 
-def read_settings(path: str | os.PathLike[str], default: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def read_settings(
+    path: str | os.PathLike[str], default: Mapping[str, Any] | None = None, option: str = "ckpt_dir"
+) -> dict[str, Any]:
     """Read the settings that a training wrote beside its model.
 
     Args:
         path: of ``settings.json``.
         default: taken when there is no such file, so that a config can be parsed before anything was trained.
+        option: of the command line that names another model, for the error.
 
     Raises:
         FileNotFoundError: if there is no such file and no default.
@@ -29,7 +32,7 @@ def read_settings(path: str | os.PathLike[str], default: Mapping[str, Any] | Non
     path = Path(path)
     if not path.is_file():
         if default is None:
-            raise FileNotFoundError(f"{path} does not exist; train first, or name the folder of a model by --ckpt_dir.")
+            raise FileNotFoundError(f"{path} does not exist; train first, or name a trained model by --{option}.")
         return dict(default)
     try:
         settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

@@ -21,6 +21,8 @@ __all__ = ["FreshOutput", "PredictionTable", "ScanReport"]
 
 logger = logging.getLogger(__name__)
 
+IDENTITY = ("case", "patient", "image", "center_mm")
+
 
 class FreshOutput:
     """Before an inference writes, move the results of an earlier one to ``previous/N`` in their folder.
@@ -119,8 +121,7 @@ class PredictionTable:
     Args:
         output_dir: folder of the tables.
         classes: names of the classes, in the order of the network's output.
-        items: the cases as they are listed; a row repeats what its case has of ``keys``.
-        keys: what identifies a case.
+        items: the cases as they are listed; a row repeats what its case has of ``IDENTITY``.
     """
 
     def __init__(
@@ -128,11 +129,10 @@ class PredictionTable:
         output_dir: str | os.PathLike[str],
         classes: Sequence[str],
         items: Sequence[Mapping[str, Any]],
-        keys: Sequence[str] = ("case", "patient", "image", "center_mm"),
     ) -> None:
         self.folder = Path(output_dir)
         self.classes = list(classes)
-        self.cases = {item["case"]: {key: item[key] for key in keys if key in item} for item in items}
+        self.cases = {item["case"]: {key: item[key] for key in IDENTITY if key in item} for item in items}
         self.rows: list[dict[str, Any]] = []
 
     def attach(self, engine: Engine) -> None:

@@ -9,11 +9,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from monai.bundle import ckpt_export, verify_net_in_out
 
 from med3d_components.networks import CascadeNet, Med3DNet
-from med3d_components.utils import write_json
-from tests.bundles.workflow import configs, copy_bundle, names, read_table
+from tests.bundles.workflow import check_export, configs, copy_bundle, names, read_table
 from tests.conftest import ROOT, MakeDomain, RunBundle
 
 
@@ -72,6 +70,7 @@ def test_without_a_coarse_model_one_line_says_what_is_missing(
     line = output.rstrip().splitlines()[-1]
     assert line.startswith("error:")
     assert "liver_ct_coarse_segmentation/models/settings.json does not exist" in line
+    assert line.endswith("name a trained model by --coarse_checkpoint.")
 
 
 def small_network(name: str) -> tuple[torch.nn.Module, dict[str, object]]:
@@ -88,16 +87,8 @@ def small_network(name: str) -> tuple[torch.nn.Module, dict[str, object]]:
 @pytest.mark.parametrize("name", ["liver_ct_coarse_segmentation", "liver_ct_fine_segmentation"])
 def test_export_and_metadata_fit_the_network(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
-    bundle = copy_bundle(name, tmp_path)
     network, settings = small_network(name)
-    write_json(bundle / "models" / "settings.json", settings)
-    torch.save(network.eval().state_dict(), bundle / "models" / "model.pt")
-    monkeypatch.chdir(bundle)
-    arguments = {"meta_file": "configs/metadata.json", "config_file": "configs/inference.json"}
-    ckpt_export("network_def", filepath="model.ts", ckpt_file="models/model.pt", key_in_ckpt="", **arguments)
-    exported, image = torch.jit.load("model.ts").eval(), torch.rand(1, 1, 24, 20, 17)
-    with torch.no_grad():
-        assert torch.allclose(exported(image), network(image), atol=1e-5)
-        if isinstance(network, CascadeNet):
+    exported, image = check_export(copy_bundle(name, tmp_path), network, settings, monkeypatch)
+    if isinstance(network, CascadeNet):
+        with torch.no_grad():
             assert torch.allclose(exported.locate(image), network.locate(image), atol=1e-5)
-    verify_net_in_out("network_def", **arguments, device="cpu", p=1, n=4, any=32)

@@ -10,11 +10,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from monai.bundle import ConfigWorkflow, ckpt_export, verify_net_in_out
+from monai.bundle import ConfigWorkflow
 
 from med3d_components.networks import DilatedResNet, Med3DClassificationNet
 from med3d_components.utils import write_json
-from tests.bundles.workflow import configs, copy_bundle, names, read_table
+from tests.bundles.workflow import check_export, configs, copy_bundle, names, read_table
 from tests.conftest import ROOT, RunBundle
 from tests.data.dicom_files import write_series
 
@@ -126,14 +126,5 @@ def test_a_cube_without_a_centre_is_classified_whole(
 
 def test_export_and_metadata_fit_the_network(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
-    network = Med3DClassificationNet(2, 10).eval()
-    settings = {**network.encoder.settings, "classes": ["benign", "malignant"]}
-    write_json(bundle / "models" / "settings.json", settings)
-    torch.save(network.state_dict(), bundle / "models" / "model.pt")
-    monkeypatch.chdir(bundle)
-    arguments = {"meta_file": "configs/metadata.json", "config_file": "configs/inference.json"}
-    ckpt_export("network_def", filepath="model.ts", ckpt_file="models/model.pt", key_in_ckpt="", **arguments)
-    image = torch.rand(2, 1, 24, 20, 17)
-    with torch.no_grad():
-        assert torch.allclose(torch.jit.load("model.ts").eval()(image), network(image), atol=1e-5)
-    verify_net_in_out("network_def", **arguments, device="cpu")
+    network = Med3DClassificationNet(2, 10)
+    check_export(bundle, network, {**network.encoder.settings, "classes": ["benign", "malignant"]}, monkeypatch)

@@ -10,12 +10,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from monai.bundle import ConfigWorkflow, ckpt_export, verify_net_in_out
+from monai.bundle import ConfigWorkflow
 from scipy.spatial.transform import Rotation
 
 from med3d_components.networks import DilatedResNet, Med3DSegmentationNet
 from med3d_components.utils import write_json
-from tests.bundles.workflow import configs, copy_bundle, names, read_table
+from tests.bundles.workflow import check_export, configs, copy_bundle, names, read_table
 from tests.conftest import ROOT, MakeDomain, RunBundle
 from tests.data.dicom_files import write_series
 
@@ -196,14 +196,6 @@ def test_the_largest_parts_of_each_class_are_kept(
 def test_export_and_metadata_fit_the_network(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     widths = [[16, 8], [8, 8], [8, 8]]
-    network = Med3DSegmentationNet(2, 10, widths).eval()
+    network = Med3DSegmentationNet(2, 10, widths)
     settings = {**network.encoder.settings, "classes": ["background", "lung"], "widths": widths}
-    write_json(bundle / "models" / "settings.json", settings)
-    torch.save(network.state_dict(), bundle / "models" / "model.pt")
-    monkeypatch.chdir(bundle)
-    arguments = {"meta_file": "configs/metadata.json", "config_file": "configs/inference.json"}
-    ckpt_export("network_def", filepath="model.ts", ckpt_file="models/model.pt", key_in_ckpt="", **arguments)
-    image = torch.rand(1, 1, 24, 20, 17)
-    with torch.no_grad():
-        assert torch.allclose(torch.jit.load("model.ts").eval()(image), network(image), atol=1e-5)
-    verify_net_in_out("network_def", **arguments, device="cpu", p=1, n=4, any=32)
+    check_export(bundle, network, settings, monkeypatch)

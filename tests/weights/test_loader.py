@@ -4,81 +4,16 @@ import json
 import logging
 import re
 from pathlib import Path
-from zlib import crc32
 
-import huggingface_hub.constants
 import pytest
 import torch
 from monai.networks.nets.resnet import resnet10
 
 from med3d_components.networks import DilatedResNet, Med3DNet
-from med3d_components.weights import CARDS, load_checkpoint, load_encoder
+from med3d_components.weights import load_encoder
+from tests.weights.conftest import assert_unchanged, constant_state, copy_of, prefixed, random_state, resnet, save
 
 KINETICS = json.loads((Path(__file__).parents[1] / "golden" / "kinetics_keys.json").read_text("utf-8"))["nets"]
-DOMAINS = {"Liver": 2, "Spleen": 3}
-
-
-def blank(build):
-    """Return a network of zeros; a random initialisation would take most of these tests' time."""
-    with torch.device("meta"):
-        network = build()
-    network.load_state_dict(
-        {name: torch.zeros_like(x, device="cpu") for name, x in network.state_dict().items()}, assign=True
-    )
-    return network
-
-
-def resnet(*arguments, **more):
-    return blank(lambda: DilatedResNet(*arguments, **more))
-
-
-def med3d(num_classes, depth=10):
-    return blank(lambda: Med3DNet(num_classes, depth))
-
-
-def random_state(network, seed=1):
-    """Return weights and statistics that no fresh network has."""
-    generator = torch.Generator().manual_seed(seed)
-    return {
-        name: torch.rand(x.shape, generator=generator) * 0.1 + 0.01 if x.is_floating_point() else x + 7
-        for name, x in network.state_dict().items()
-    }
-
-
-def constant_state(shapes):
-    """Return a synthetic state_dict of real names and shapes; one number per entry keeps the file small."""
-    return {name: torch.tensor(crc32(name.encode()) % 97 / 97).expand(shape) for name, shape in shapes.items()}
-
-
-def save(content, path):
-    torch.save(content, path)
-    return str(path)
-
-
-def prefixed(state, prefix):
-    return {f"{prefix}{name}": x for name, x in state.items()}
-
-
-def assert_unchanged(network, before):
-    assert all(torch.equal(x, before[name]) for name, x in network.state_dict().items())
-
-
-def copy_of(network):
-    return {name: x.clone() for name, x in network.state_dict().items()}
-
-
-@pytest.fixture(scope="module")
-def teacher():
-    """A ResNet-10 whose weights the tests save."""
-    network = resnet(10).eval()
-    network.load_state_dict(random_state(network))
-    return network
-
-
-@pytest.fixture
-def student():
-    return resnet(10).eval()
-
 
 HEAD = {"weight": torch.ones(2, 512), "bias": torch.ones(2)}
 LAYOUTS = {
@@ -125,7 +60,7 @@ def test_only_a_leading_module_is_stripped(student, tmp_path):
 
 
 def test_the_encoder_of_a_larger_network_is_loaded(teacher, tmp_path):
-    network = Med3DNet(DOMAINS, depth=10)
+    network = Med3DNet({"Liver": 2, "Spleen": 3}, depth=10)
     branches = copy_of(network.branches)
     load_encoder(network, save(teacher.state_dict(), tmp_path / "file.pt"))
     assert_unchanged(network.encoder, teacher.state_dict())
@@ -305,128 +240,3 @@ def test_a_share_outside_0_to_1_is_refused(share, student):
 def test_a_network_without_encoder_is_refused():
     with pytest.raises(ValueError, match="A Linear has no DilatedResNet as `encoder`"):
         load_encoder(torch.nn.Linear(2, 2), "medicalnet")
-
-
-@pytest.fixture
-def hub_cache(tmp_path, monkeypatch):
-    """The Hub's local cache, empty, on a machine without a network."""
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    return tmp_path
-
-
-def put_into_cache(cache, repo_id, filename, content):
-    repository = cache / f"models--{repo_id.replace('/', '--')}"
-    snapshot = repository / "snapshots" / ("0" * 40)
-    snapshot.mkdir(parents=True)
-    (repository / "refs").mkdir()
-    (repository / "refs" / "main").write_text("0" * 40)
-    torch.save(content, snapshot / filename)
-
-
-@pytest.mark.parametrize(
-    ("source", "filename"), [("medicalnet", "resnet_10.pth"), ("medicalnet_23", "resnet_10_23dataset.pth")]
-)
-def test_published_weights_load_from_the_local_cache_without_a_network(source, filename, teacher, student, hub_cache):
-    content = {"state_dict": prefixed(teacher.state_dict(), "module.")}
-    put_into_cache(hub_cache, "TencentMedicalNet/MedicalNet-Resnet10", filename, content)
-    report = load_encoder(student, source)
-    assert report.share == 1
-    assert (report.source, report.path.name) == (source, filename)
-    assert_unchanged(student, teacher.state_dict())
-
-
-def test_without_network_and_cache_the_error_says_what_to_download(student, hub_cache):
-    with pytest.raises(FileNotFoundError) as error:
-        load_encoder(student, "medicalnet")
-    message = str(error.value)
-    assert "\n" not in message
-    assert "https://huggingface.co/TencentMedicalNet/MedicalNet-Resnet10/resolve/main/resnet_10.pth" in message
-    assert "give the file's path instead of 'medicalnet'" in message
-
-
-def test_any_failure_of_the_hub_is_one_clear_line(student, monkeypatch):
-    def fail(*_, **__):
-        raise RuntimeError("client has been closed\nand more")
-
-    monkeypatch.setattr("med3d_components.weights.hub.hf_hub_download", fail)
-    with pytest.raises(FileNotFoundError, match=r"could not be downloaded \(RuntimeError\); download https"):
-        load_encoder(student, "medicalnet_23")
-
-
-def test_a_download_with_another_hash_than_its_card_is_refused(hub_cache):
-    (card,) = (card for card in CARDS if card.sha256)
-    put_into_cache(hub_cache, card.repo_id, card.filename, {"conv1.weight": torch.zeros(1)})
-    network = resnet(50)
-    with pytest.raises(ValueError, match=f"has the sha256 [0-9a-f]{{64}}, but its weight card says {card.sha256}"):
-        load_encoder(network, "medicalnet")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "source", "message"),
-    [
-        ({"depth": 101}, "medicalnet_23", "no weights of depth 101; it has the depths 10, 18, 34, 50"),
-        ({"depth": 18, "shortcut_type": "B"}, "medicalnet", "build the network with shortcut_type='A'"),
-        ({"depth": 10, "dilations": (2, 2)}, "medicalnet", r"build the network with dilations=\[2, 4\]"),
-        ({"depth": 200, "preactivation": True}, "medicalnet", "no pre-activation weights, nobody published any"),
-    ],
-)
-def test_published_weights_that_cannot_fit_are_refused_before_any_download(arguments, source, message, monkeypatch):
-    monkeypatch.setattr("med3d_components.weights.hub.hf_hub_download", None)
-    network = resnet(**arguments)
-    with pytest.raises(ValueError, match=message):
-        load_encoder(network, source)
-
-
-@pytest.mark.parametrize(
-    "wrap", [lambda s: s, lambda s: {"model": s}, lambda s: {"state_dict": prefixed(s, "module.")}]
-)
-def test_a_whole_network_is_restored(wrap, tmp_path):
-    saved, network = Med3DNet(DOMAINS, depth=10), med3d(DOMAINS)
-    report = load_checkpoint(network, tmp_path / Path(save(wrap(saved.state_dict()), tmp_path / "model.pt")).name)
-    assert report.share == 1
-    assert_unchanged(network, saved.state_dict())
-
-
-def test_a_network_without_encoder_is_restored_strictly(tmp_path):
-    saved = torch.nn.Linear(2, 3)
-    path = save(saved.state_dict(), tmp_path / "model.pt")
-    network = torch.nn.Linear(2, 3)
-    load_checkpoint(network, path)
-    assert torch.equal(network.weight, saved.weight)
-    with pytest.raises(ValueError, match=r"of another shape: weight \(3, 2\) instead of \(4, 2\)"):
-        load_checkpoint(torch.nn.Linear(2, 4), path)
-
-
-CHECKPOINT_FAILURES = {
-    "depth": (lambda: med3d(DOMAINS, depth=18).state_dict(), "the file holds a ResNet-18 .* depth=18"),
-    "missing domain": (
-        lambda: med3d({"Liver": 2}, depth=10).state_dict(),
-        "the file has no branch for Spleen: build the network with the file's domains {'Liver': 2}",
-    ),
-    "unexpected domain": (
-        lambda: med3d({**DOMAINS, "Heart": 2}, depth=10).state_dict(),
-        "the network has no branch for Heart",
-    ),
-    "classes": (
-        lambda: med3d({**DOMAINS, "Liver": 4}, depth=10).state_dict(),
-        "Liver has 4 classes in the file and 2 in the network",
-    ),
-    "encoder alone": (lambda: resnet(10).state_dict(), "the file holds an encoder alone"),
-    "other network": (
-        lambda: {**med3d(DOMAINS, depth=10).encoder.state_dict(prefix="encoder."), "head.weight": torch.zeros(1)},
-        r"missing: branches \(4 entries\); unexpected: head \(1 entry\)",
-    ),
-}
-
-
-@pytest.mark.parametrize("failure", CHECKPOINT_FAILURES)
-def test_a_checkpoint_that_does_not_fit_is_refused_and_changes_nothing(failure, tmp_path):
-    content, message = CHECKPOINT_FAILURES[failure]
-    network = med3d(DOMAINS)
-    network.load_state_dict(random_state(network))
-    before = copy_of(network)
-    with pytest.raises(ValueError, match=message) as error:
-        load_checkpoint(network, save(content(), tmp_path / "model.pt"))
-    assert "\n" not in str(error.value)
-    assert_unchanged(network, before)
