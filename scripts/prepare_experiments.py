@@ -13,13 +13,16 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from nibabel.affines import rescale_affine
+from nibabel.processing import resample_from_to
+from scipy.spatial.transform import Rotation
 
 from med3d_components.data.datalist import read_domain
 from med3d_components.data.decathlon import Scan, write_domain
 from med3d_components.data.domains import DomainFacts
 from med3d_components.utils import run_commands
 
-__all__ = ["nodules", "offset", "regions"]
+__all__ = ["copies", "nodules", "offset", "regions"]
 
 LIDC = DomainFacts(
     modality="CT",
@@ -95,15 +98,44 @@ def regions(
     _write(Path(out, "ExampleCT_Regions"), facts, scans, f"regions {parts} {kept}")
 
 
+def copies(image: str, label: str, out: str, classes: Sequence[str], only: str, count: int = 3, seed: int = 0) -> None:
+    """Write one labelled CT as it is, and rotated, resampled and cropped copies of it, as a domain.
+
+    A rotated copy is turned by up to 15 degrees about each axis; a resampled one has voxels 0.7 to 1.4 times as long;
+    a cropped one lacks up to a fifth of the scan at its lower and its upper end. All are of one patient, so a score
+    says how well that patient was learnt.
+
+    Args:
+        image: the scan.
+        label: its label.
+        out: folder for ExampleCT_Copies.
+        classes: names of the label's values, background first.
+        only: name of the one class to keep; the others become background.
+        count: copies of each kind.
+        seed: of the copies.
+    """
+    facts = DomainFacts("CT", only, (classes[0], only), source=Path(image).name, licence="see the scan's source")
+    value = list(classes).index(only)
+    scans: dict[str, Callable[[], Scan]] = {"original": partial(_read, Path(image), Path(label), value)}
+    for index in range(count):
+        for number, (kind, change) in enumerate({"rotated": _rotate, "resampled": _resample, "cropped": _crop}.items()):
+            draw = np.random.default_rng([seed, index, number]).uniform(size=3)
+            scans[f"{kind}_{index + 1}"] = partial(_change, change, draw, Path(image), Path(label), value)
+    _write(Path(out, "ExampleCT_Copies"), facts, scans, f"copies {only} {count} {seed}")
+
+
 def _write(folder: Path, facts: DomainFacts, scans: Mapping[str, Callable[[], Scan]], work: str) -> None:
     written = write_domain(folder, facts, scans, f"{facts.target}, for an experiment", {"experiment": work})
     print(f"{folder} {'is written' if written else 'is already there'}.")
 
 
-def _read(image: Path, label: Path) -> Scan:
+def _read(image: Path, label: Path, value: int | None = None) -> Scan:
+    """Read a scan and its label, or of the label one value alone."""
     volume = nib.load(image)
-    values = np.asarray(volume.dataobj)
-    return Scan(values.astype(np.float32), np.asarray(nib.load(label).dataobj), volume.affine)
+    labels = np.asarray(nib.load(label).dataobj)
+    return Scan(
+        np.asarray(volume.dataobj).astype(np.float32), labels if value is None else labels == value, volume.affine
+    )
 
 
 def _place(image: Path, label: Path, size: Sequence[int], max_offset: int, place: np.ndarray) -> Scan:
@@ -117,15 +149,51 @@ def _place(image: Path, label: Path, size: Sequence[int], max_offset: int, place
 
 
 def _cut(image: Path, label: Path, index: Sequence[int], parts: Sequence[int], value: int | None) -> Scan:
-    scan = _read(image, label)
+    scan = _read(image, label, value)
     edges = [np.linspace(0, length, n + 1).astype(int) for length, n in zip(scan.label.shape, parts, strict=True)]
     start = [edge[i] for edge, i in zip(edges, index, strict=True)]
     region = tuple(slice(edge[i], edge[i + 1]) for edge, i in zip(edges, index, strict=True))
     affine = scan.affine.copy()
     affine[:3, 3] += affine[:3, :3] @ start
-    labels = scan.label if value is None else scan.label == value
-    return Scan(scan.image[region], labels[region], affine)
+    return Scan(scan.image[region], scan.label[region], affine)
+
+
+Change = Callable[[nib.Nifti1Image, np.ndarray, int], nib.Nifti1Image]
+
+
+def _change(change: Change, draw: np.ndarray, image: Path, label: Path, value: int) -> Scan:
+    """Return a changed copy of a scan; ``draw`` is three numbers in 0 to 1."""
+    scan = _read(image, label, value)
+    volume = change(nib.Nifti1Image(scan.image, scan.affine), draw, 1)
+    mask = change(nib.Nifti1Image(scan.label.astype(np.uint8), scan.affine), draw, 0)
+    return Scan(volume.get_fdata(dtype=np.float32), np.asarray(mask.dataobj), volume.affine)
+
+
+def _rotate(volume: nib.Nifti1Image, draw: np.ndarray, order: int) -> nib.Nifti1Image:
+    """Turn the patient, not the grid, about the middle of the scan."""
+    turn = np.eye(4)
+    turn[:3, :3] = Rotation.from_euler("xyz", 30 * draw - 15, degrees=True).as_matrix()
+    middle = volume.affine[:3] @ [*(np.array(volume.shape) - 1) / 2, 1]
+    turn[:3, 3] = middle - turn[:3, :3] @ middle
+    turned = resample_from_to(volume, (volume.shape, turn @ volume.affine), order, cval=_lowest(volume))
+    return nib.Nifti1Image(turned.dataobj, volume.affine)
+
+
+def _resample(volume: nib.Nifti1Image, draw: np.ndarray, order: int) -> nib.Nifti1Image:
+    spacing = np.array(volume.header.get_zooms()) * (0.7 + 0.7 * draw)
+    shape = np.ceil(volume.shape * np.array(volume.header.get_zooms()) / spacing).astype(int)
+    grid = (tuple(shape.tolist()), rescale_affine(volume.affine, volume.shape, spacing, shape))
+    return resample_from_to(volume, grid, order, cval=_lowest(volume))
+
+
+def _crop(volume: nib.Nifti1Image, draw: np.ndarray, order: int) -> nib.Nifti1Image:
+    length = volume.shape[2]
+    return volume.slicer[:, :, int(0.2 * draw[0] * length) : length - int(0.2 * draw[1] * length)]
+
+
+def _lowest(volume: nib.Nifti1Image) -> float:
+    return float(np.min(volume.dataobj))
 
 
 if __name__ == "__main__":
-    run_commands({"offset": offset, "nodules": nodules, "regions": regions})
+    run_commands({"offset": offset, "nodules": nodules, "regions": regions, "copies": copies})

@@ -56,6 +56,29 @@ def test_nothing_is_written_without_a_folder_and_earlier_files_are_kept(monkeypa
     ]
 
 
+def test_the_cascade_benchmark_finds_equal_bits_on_the_scans_grid_and_nearly_equal_masks_on_its_own(
+    monkeypatch, tmp_path
+):
+    sizes = ["--size", "72,72,48", "--spacing", "6,6,9", "--region", "32,32,32", "--coarse_size", "32,32,32"]
+    run(monkeypatch, "cascade", *sizes, "--out", str(tmp_path))
+
+    region, scan = json.loads((tmp_path / "cascade.json").read_text(encoding="utf-8"))["rows"]
+    assert scan["bit-equal"] == "True"
+    assert scan["dice"] == 1
+    assert 0.98 < region["dice"] <= 1
+    assert region["volume ratio"] == scan["volume ratio"] > 4
+    for row in (region, scan):
+        assert row["ratio"] == pytest.approx(row["baseline_s"] / row["ours_s"])
+        assert row["share of it"] == pytest.approx(row["ratio"] / row["volume ratio"])
+        assert row["ours_peak_mib"] >= 0
+
+
+def test_a_trained_network_is_measured_on_a_scan_or_not_at_all(monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        run(monkeypatch, "cascade", "--image", "ct.nii.gz")
+    assert capsys.readouterr().err == "error: Give both ckpt_dir and image, or neither.\n"
+
+
 def test_repeats_below_one_are_refused(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         run(monkeypatch, "spacing", "--size", "8,8,4", "--repeats", "0")

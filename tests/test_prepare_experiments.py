@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from med3d_components.data import MultiDomainDatalist
-from scripts.prepare_experiments import nodules, offset, regions
+from scripts.prepare_experiments import copies, nodules, offset, regions
 from tests.conftest import MakeDomain
 
 
@@ -55,3 +55,25 @@ def test_regions_tile_the_scan(tmp_path: Path, make_domain: MakeDomain) -> None:
     assert np.allclose(nib.load(labels[-1]).affine[:3, 3], (12, 0, 13))
     regions(image, label, str(tmp_path / "slices"), classes=("background", "box"), parts=(1, 1, 20))
     assert len(list((tmp_path / "slices" / "ExampleCT_Regions" / "labelsTr").iterdir())) == 10  # those of the box
+
+
+def test_copies_are_rotated_resampled_and_cropped_with_their_labels(tmp_path: Path, make_domain: MakeDomain) -> None:
+    source = make_domain(tmp_path / "in")
+    image, label = (str(source / kind / "case_0.nii.gz") for kind in ("imagesTr", "labelsTr"))
+    copies(image, label, str(tmp_path / "out"), classes=("background", "box"), only="box", count=1)
+    folder = tmp_path / "out" / "ExampleCT_Copies"
+    scans = {path.name.partition(".")[0]: nib.load(path) for path in sorted((folder / "imagesTr").iterdir())}
+    masks = {name: nib.load(folder / "labelsTr" / f"{name}.nii.gz") for name in scans}
+    assert list(scans) == ["cropped_1", "original", "resampled_1", "rotated_1"]
+    volumes = {name: mask.get_fdata().sum() * np.prod(mask.header.get_zooms()) for name, mask in masks.items()}
+    assert np.array_equal(masks["original"].get_fdata(), nib.load(label).get_fdata())
+    for name in ("resampled_1", "rotated_1"):
+        assert volumes[name] == pytest.approx(volumes["original"], rel=0.2)
+        assert scans[name].shape == masks[name].shape
+    center = world_center(folder / "labelsTr" / "original.nii.gz")
+    assert np.allclose(world_center(folder / "labelsTr" / "resampled_1.nii.gz"), center, atol=0.5)
+    assert np.allclose(world_center(folder / "labelsTr" / "rotated_1.nii.gz"), center, atol=4)
+    assert not np.array_equal(masks["rotated_1"].get_fdata(), masks["original"].get_fdata())
+    assert not np.allclose(scans["resampled_1"].header.get_zooms(), scans["original"].header.get_zooms())
+    assert scans["cropped_1"].shape[:2] == scans["original"].shape[:2]
+    assert scans["cropped_1"].shape[2] < scans["original"].shape[2]

@@ -7,7 +7,6 @@ that a header shows is found before training starts.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from med3d_components.data.domains import DOMAINS_3DSEG8
+from med3d_components.data.draw import draw_key, take_share
 from med3d_components.data.headers import Header, read_header
 from med3d_components.data.listing import case_name
 from med3d_components.utils import as_flag
@@ -49,15 +49,17 @@ class Domain:
     channel: int | None
     cases: tuple[Case, ...]
 
-    def split(self, val_fraction: float, seed: int) -> tuple[list[Case], list[Case]]:
+    def split(self, val_fraction: float, seed: int, train_share: float = 1) -> tuple[list[Case], list[Case]]:
         """Return training and validation cases.
 
         A case is drawn by the hash of seed, domain and case name, so the split depends neither on the order of the
-        files nor on the other domains.
+        files nor on the other domains. With a fraction of 1 every case is in both. Of the training cases a share is
+        used, at least one case; it is part of any larger share, and the validation cases stay the same.
         """
-        ordered = sorted(self.cases, key=lambda case: _hash(f"{seed}/{self.name}/{case.name}"))
-        count = min(max(1, round(val_fraction * len(ordered))), len(ordered) - 1)
-        return sorted(ordered[count:], key=_name), sorted(ordered[:count], key=_name)
+        drawn = sorted(self.cases, key=lambda case: draw_key(seed, self.name, case.name))
+        count = min(max(1, round(val_fraction * len(drawn))), len(drawn) - 1)
+        training, validation = (drawn, drawn) if val_fraction == 1 else (drawn[count:], drawn[:count])
+        return sorted(take_share(training, train_share), key=_name), sorted(validation, key=_name)
 
 
 class SegmentationDatalist:
@@ -65,13 +67,15 @@ class SegmentationDatalist:
 
     Args:
         dataset_dir: folder with a ``dataset.json``.
-        val_fraction: share of the cases used for validation, at least one case.
+        val_fraction: share of the cases used for validation, at least one case. With 1 all cases are used for both
+            training and validation: to evaluate other data than that of the training, or to over-fit on purpose.
         seed: of the split.
         max_region: upper limit, in voxels, of the regions that training crops.
         average: of the training images' spacings, "median" or "mean" (Med3D takes the mean for LiTS).
         need_spacing: whether an image without a valid spacing is an error; otherwise it is left out of the average,
             with a warning, and :class:`EnsureSpacingd` gives it the average.
         merge_classes: whether every class counts as the first one, as the tumours of LiTS do as liver.
+        train_share: share of the training cases that is used, at least one case; spacing and region are theirs.
 
     Attributes:
         name: of the folder.
@@ -104,11 +108,12 @@ class SegmentationDatalist:
         average: str = "median",
         need_spacing: bool = True,
         merge_classes: bool | str = False,
+        train_share: float = 1,
     ) -> None:
         if average not in AVERAGES:
             raise ValueError(f"average is {average!r}, but must be one of {', '.join(AVERAGES)}.")
         domain = read_domain(Path(dataset_dir).resolve(), need_spacing)
-        training, validation = domain.split(val_fraction, seed)
+        training, validation = domain.split(val_fraction, seed, train_share)
         self.name = domain.name
         self.merged = as_flag("merge_classes", merge_classes)
         self.label_values = len(domain.classes)
@@ -267,10 +272,6 @@ def _channel(path: Path, content: dict[str, Any], cases: Sequence[Case]) -> int 
 
 def _item(case: Case) -> dict[str, str]:
     return {"image": str(case.image), "label": str(case.label), "case": case.name}
-
-
-def _hash(text: str) -> bytes:
-    return hashlib.sha256(text.encode()).digest()
 
 
 def _name(case: Case) -> str:

@@ -1,13 +1,15 @@
 """Metrics: Dice per domain and class, surfaces in mm, AUC and accuracy of a two-class classifier, and baselines."""
 
+from med3d_components.metrics.baselines import AverageLabelDice, IntensityWindowDice
 from med3d_components.metrics.classification import BinaryClassification, SizeBaseline, auc_interval, roc_auc
-from med3d_components.metrics.dice import AverageLabelDice, DomainDice
+from med3d_components.metrics.dice import DomainDice
 from med3d_components.metrics.surface import SurfaceMetrics
 
 __all__ = [
     "AverageLabelDice",
     "BinaryClassification",
     "DomainDice",
+    "IntensityWindowDice",
     "SizeBaseline",
     "SurfaceMetrics",
     "auc_interval",

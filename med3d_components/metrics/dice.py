@@ -1,4 +1,4 @@
-"""Dice per domain and class, and the score of a predictor that never looks at the image."""
+"""Dice per domain and class."""
 
 from __future__ import annotations
 
@@ -8,13 +8,11 @@ from typing import Any
 import ignite.distributed as idist
 import numpy as np
 import torch
-from ignite.engine import Engine, Events
+from ignite.engine import Engine
 from ignite.metrics import Metric
 from monai.metrics import DiceHelper
-from torch.nn import functional as F
-from torch.utils.data import Dataset
 
-__all__ = ["AverageLabelDice", "DomainDice", "mean_of_known"]
+__all__ = ["UNNAMED", "DomainDice", "mean_of_known"]
 
 UNNAMED = "-"
 """The domain of items that name none."""
@@ -100,70 +98,7 @@ class DomainDice(Metric):
         ]
 
 
-class AverageLabelDice(DomainDice):
-    """Dice of a predictor that never looks at the image: the average label of a domain's training volumes.
-
-    Volumes are stretched to one size and averaged class by class. Where data are cropped around their target, this
-    baseline is high, and a network's score says little unless it is higher.
-
-    Args:
-        classes: class names, background first, or domain name to class names.
-        training: prepared training items with "label" and, if there are several, "domain", at the
-            same spacing as the validation's.
-
-    Example:
-        >>> item = {"domain": "liver", "label": torch.ones(1, 4, 4, 4)}
-        >>> baseline = AverageLabelDice({"liver": ["background", "liver"]}, [item])
-        >>> baseline.fit()
-        >>> baseline.predict("liver", (4, 4, 4)).mean().item()
-        1.0
-    """
-
-    def __init__(
-        self, classes: Mapping[str, Sequence[str]] | Sequence[str], training: Dataset[Any] | Sequence[Any]
-    ) -> None:
-        super().__init__(classes)
-        self.training = training
-        self.average: dict[str, torch.Tensor] = {}
-
-    def attach(self, engine: Engine, name: str, *args: Any, **kwargs: Any) -> None:
-        """Fit when the evaluator starts, then score its cases."""
-        engine.add_event_handler(Events.STARTED, lambda: self.fit())
-        super().attach(engine, name, *args, **kwargs)
-
-    def fit(self) -> None:
-        """Average the training labels of each domain, on a grid of at most 96 voxels along each axis."""
-        self.average = {}
-        for index in range(len(self.training)):  # type: ignore[arg-type]
-            item = self.training[index]
-            domain, label = item.get("domain", UNNAMED), torch.as_tensor(item["label"])
-            one_hot = torch.cat([label == value for value in range(len(self.classes[domain]))])[None].float()
-            known = self.average.get(domain)
-            size = [min(96, length) for length in label.shape[1:]] if known is None else known.shape[2:]
-            stretched = _stretch(one_hot, size)
-            self.average[domain] = stretched if known is None else known + stretched
-
-    def predict(self, domain: str, size: Sequence[int]) -> torch.Tensor:
-        """Return the average label map of a domain, (1, H, W, D), for a volume of a size."""
-        return _stretch(self.average[domain], size)[0].argmax(0, keepdim=True)
-
-    def iteration_completed(self, engine: Engine) -> None:
-        """Score the average label on the cases of the evaluator's last batch."""
-        for item, output in zip(engine.state.batch, engine.state.output, strict=True):
-            domain, label = item.get("domain", UNNAMED), output["label"]
-            self.update(domain, item["case"], self.predict(domain, label.shape[1:]), label.cpu())
-
-    def completed(self, engine: Engine, name: str) -> None:
-        """Write the metric and its parts under its own name, beside the network's."""
-        engine.state.metrics[name] = self.compute()
-        engine.state.metrics |= {f"{name}/{part}": score for part, score in self.summary().items() if part != UNNAMED}
-
-
 def mean_of_known(values: Any) -> float:
     """Return the mean of the values that are not NaN; NaN if there are none."""
     known = [value for value in values if not np.isnan(value)]
     return float(np.mean(known)) if known else float("nan")
-
-
-def _stretch(volume: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
-    return F.interpolate(volume, size=tuple(size), mode="trilinear", align_corners=False)

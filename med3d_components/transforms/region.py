@@ -32,11 +32,13 @@ class RandRegionOfInterestd(Randomizable, MapTransform):
     axis, and turned by up to ``rotate_degrees`` either way about each axis through its centre. The paper does not
     give the ranges. All draws are uniform.
 
-    The region has the box's size at the volume's spacing. Without rotation it is cut out, to the nearest voxel; with
-    rotation it is resampled once, from the part of the volume that it covers: images trilinearly to float32, the
-    label by nearest neighbour. Outside the scan images hold the lowest value of their channel (air in CT), the label
-    0. The affines are those of the region. A label without foreground takes the whole volume for its box. Meant for
-    training: it cannot be inverted.
+    The box is then clipped to the scan, and widened to ``at_least`` as far as the scan goes, as regions of inference
+    are (:class:`CascadeInferer`): where a scan ends within the organ, both see the same.
+
+    Without rotation the region is cut out, to the nearest voxel; with rotation it is resampled once, from the part of
+    the volume that it covers: images trilinearly to float32, the label by nearest neighbour. Corners that turn out of
+    the scan hold the lowest value of the image's channel (air in CT), the label 0. The affines are those of the region.
+    A label without foreground takes the whole volume for its box. Meant for training: it cannot be inverted.
 
     Args:
         keys: images and label of one grid, (C, H, W, D); all but ``label_key`` are images.
@@ -44,6 +46,7 @@ class RandRegionOfInterestd(Randomizable, MapTransform):
         expand_mm: most that a face moves outward, in mm.
         translate_mm: most that the box moves, in mm. More than half the organ's size can lose it.
         rotate_degrees: most that the box turns.
+        at_least: voxels per axis that the region has, unless the scan has fewer.
 
     Raises:
         ValueError: for a range that is negative or no number; when applied, for a label without valid spacing, or an
@@ -64,12 +67,14 @@ class RandRegionOfInterestd(Randomizable, MapTransform):
         expand_mm: float = 0.0,
         translate_mm: float = 0.0,
         rotate_degrees: float = 0.0,
+        at_least: Sequence[int] = (1, 1, 1),
     ) -> None:
         MapTransform.__init__(self, keys)
         self.label_key = label_key
         self.expand_mm = _check_range("expand_mm", expand_mm)
         self.translate_mm = _check_range("translate_mm", translate_mm)
         self.rotate_degrees = _check_range("rotate_degrees", rotate_degrees)
+        self.at_least = np.array(at_least)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return the sample with its region."""
@@ -104,6 +109,7 @@ class RandRegionOfInterestd(Randomizable, MapTransform):
         shift = self.R.uniform(-self.translate_mm, self.translate_mm, 3) / spacing
         angles = np.deg2rad(self.R.uniform(-self.rotate_degrees, self.rotate_degrees, 3))
         low, high = low - expansion[0] + shift, high + expansion[1] + shift
+        low, high = _within(low, high, self.at_least, np.array(data.shape[1:]))
         size = np.maximum(1, np.rint(high - low)).astype(int)
         first, centre = (size - 1) / 2, (low + high - 1) / 2  # of voxels, whose faces lie half a voxel further out
         to_voxel = np.eye(4)
@@ -164,6 +170,14 @@ def _check_range(name: str, value: float) -> float:
     if not (np.isfinite(value) and value >= 0):
         raise ValueError(f"{name} is {value}, but must be zero or a positive number.")
     return float(value)
+
+
+def _within(low: np.ndarray, high: np.ndarray, at_least: np.ndarray, size: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Clip a box to the scan, a voxel of which it keeps, and widen it to ``at_least`` as far as the scan goes."""
+    low, high = np.clip(low, 0, size - 1), np.clip(high, 1, size)
+    half = np.maximum(at_least - (high - low), 0) / 2
+    shift = np.maximum(half - low, 0) - np.maximum(high + half - size, 0)
+    return np.maximum(low - half + shift, 0), np.minimum(high + half + shift, size)
 
 
 def _region(volume: MetaTensor, to_voxel: np.ndarray, size: tuple[int, ...], is_label: bool) -> MetaTensor:

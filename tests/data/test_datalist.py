@@ -55,9 +55,15 @@ def test_the_split_depends_on_seed_and_names_alone(tmp_path: Path, make_domain: 
 
 def test_every_domain_keeps_a_case_on_both_sides(tmp_path: Path, make_domain: MakeDomain) -> None:
     make_domain(tmp_path / "a", cases=2)
-    for fraction in (0.0, 1.0):
+    for fraction in (0.0, 0.99):
         datalist = MultiDomainDatalist(tmp_path, val_fraction=fraction)
         assert (len(datalist.training), len(datalist.validation)) == (1, 1)
+
+
+def test_with_a_fraction_of_1_every_case_is_on_both_sides(tmp_path: Path, make_domain: MakeDomain) -> None:
+    make_domain(tmp_path / "a", cases=3)
+    datalist = MultiDomainDatalist(tmp_path, val_fraction=1)
+    assert datalist.split["a"]["training"] == datalist.split["a"]["validation"] == ["case_0", "case_1", "case_2"]
 
 
 def test_domains_can_be_named_in_three_ways(tmp_path: Path, make_domain: MakeDomain) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from ignite.engine import Engine, Events
 
-from med3d_components.metrics import AverageLabelDice, DomainDice
+from med3d_components.metrics import DomainDice
 
 CLASSES = {"liver": ["background", "liver", "tumour"], "heart": ["background", "atrium"]}
 
@@ -56,19 +56,16 @@ def test_engine_state_holds_parts_and_rows() -> None:
 
 def test_a_single_dataset_needs_no_name() -> None:
     metric, label = DomainDice(["background", "left lung", "right lung"]), box(1, 4)
-    baseline = AverageLabelDice(metric.classes["-"], [{"label": label}])
     engine = Engine(lambda engine, batch: [{"pred": label, "label": label}])
     engine.state.metric_details = {}
     metric.attach(engine, "val_mean_dice")
-    baseline.attach(engine, "blind")
 
     def set_unnamed(engine: Engine) -> None:
         engine.state.batch = [{"case": "7"}]
 
     engine.add_event_handler(Events.ITERATION_STARTED, set_unnamed)
     engine.run([0])
-    parts = {"val_mean_dice", "left lung", "right lung"}
-    assert set(engine.state.metrics) == parts | {"blind", "blind/left lung", "blind/right lung"}
+    assert set(engine.state.metrics) == {"val_mean_dice", "left lung", "right lung"}
     row = engine.state.metric_details["val_mean_dice"][0]
     assert (row["case"], row["left lung"], "domain" in row) == ("7", 1.0, False)
 
@@ -81,12 +78,3 @@ def test_cases_of_all_processes_count_once(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(idist, "get_world_size", lambda: 2)
     monkeypatch.setattr(idist, "all_gather", lambda details: [one.details.copy(), two.details.copy()])
     assert one.compute() == pytest.approx(0.75)
-
-
-def test_the_average_label_scores_what_position_alone_tells() -> None:
-    centred = [{"domain": "heart", "label": box(1, 4, size)} for size in (8, 8, 10)]
-    baseline = AverageLabelDice(CLASSES, centred)
-    baseline.fit()
-    assert baseline.predict("heart", (8, 8, 8)).sum() == box(1, 4).sum()
-    assert baseline.predict("heart", (16, 8, 8)).shape == (1, 16, 8, 8)
-    assert baseline.predict("heart", (16, 8, 8))[0, :, 0, 0].sum() in (7, 8)

@@ -122,45 +122,51 @@ def test_expansion_and_translation_stay_in_their_ranges_and_use_them() -> None:
     assert (moved.max(0) > 2).all()
 
 
-@pytest.mark.parametrize("degrees", [0.0, 15.0])
-def test_beyond_the_scan_images_hold_their_minimum_and_labels_0(degrees: float) -> None:
+def test_a_region_that_turns_out_of_the_scan_holds_the_images_minimum_and_label_0_there() -> None:
     data = sample()
-    data["label"][:] = 0
-    data["label"][:, :4, :4, :4] = 1
+    data["label"][:] = 1
     data["image"] = MetaTensor(torch.full((2, 48, 40, 24), 7.0), affine=AFFINES["straight"])
-    data["image"][:, 40, 30, 20] = torch.tensor([-1000.0, 3.0])
-    crop = RandRegionOfInterestd(["image", "label"], rotate_degrees=degrees)
-    crop.R = FixedDraws(expansion=(8.0, 10.0, 10.0), angle=math.radians(degrees))
-    result = crop(data)
-    assert result["image"].shape[1:] == result["label"].shape[1:] == (14, 14, 8)
+    data["image"][:, 24, 20, 12] = torch.tensor([-1000.0, 3.0])
+    result = region(1, data, rotate_degrees=15)
+    assert result["image"].shape[1:] == result["label"].shape[1:] == (48, 40, 24)
     matrix = np.linalg.inv(AFFINES["straight"])
     voxels = np.einsum("ij,j...->i...", matrix[:3, :3], world_of(result["image"])) + matrix[:3, 3, None, None, None]
-    outside, inside = torch.as_tensor(voxels < -1.01).any(0), torch.as_tensor(voxels >= 0).all(0)
-    assert inside.sum() > 30
+    outside = torch.as_tensor((voxels < -1.01) | (voxels > np.array([48, 40, 24])[:, None, None, None] + 0.01)).any(0)
     assert outside.sum() > 500
-    image = result["image"].as_tensor()
     for channel, lowest in enumerate((-1000, 3)):
-        np.testing.assert_allclose(image[channel, outside], lowest, rtol=1e-5)
-        np.testing.assert_allclose(image[channel, inside], 7, rtol=1e-5)
+        np.testing.assert_allclose(result["image"].as_tensor()[channel, outside], lowest, rtol=1e-5)
     assert (result["label"][0, outside] == 0).all()
-    assert (result["label"] > 0).any()
+    assert (result["label"][0, ~outside] == 1).sum() > 30000
 
 
-class FixedDraws:
-    """In place of a generator: the lower faces move out by ``expansion`` mm, and the box turns about the last axis."""
-
-    def __init__(self, expansion: tuple[float, float, float], angle: float) -> None:
-        self.draws = [np.array([expansion, (0, 0, 0)]), np.zeros(3), np.array([0, 0, np.rad2deg(angle)])]
-
-    def uniform(self, low: float, high: float, size: Any) -> np.ndarray:
-        return self.draws.pop(0)
-
-
-def test_a_region_moved_out_of_the_scan_is_background_of_full_size() -> None:
+def test_without_rotation_a_region_ends_where_the_scan_does() -> None:
     data = sample()
-    results = [region(seed, data, translate_mm=500, rotate_degrees=seed % 2) for seed in range(6)]
-    assert all(result["image"].shape == (3, 20, 16, 8) for result in results)
+    data["label"][:, :4, :, -4:] = 1
+    for seed in range(10):
+        result = region(seed, data, expand_mm=20, translate_mm=10)
+        torch.testing.assert_close(result["image"].as_tensor(), world_of(result["image"]))
+        inside = world_of(data["image"])
+        for axis, place in enumerate(world_of(result["image"])):
+            assert inside[axis].min() <= place.min() <= place.max() <= inside[axis].max()
+
+
+@pytest.mark.parametrize("degrees", [0.0, 10.0])
+def test_a_region_has_at_least_the_windows_size_unless_the_scan_is_smaller(degrees: float) -> None:
+    crop = RandRegionOfInterestd(["image", "label"], rotate_degrees=degrees, at_least=(32, 8, 64))
+    result = crop(sample())
+    assert result["image"].shape[1:] == (32, 16, 24)
+    assert (result["label"] > 0).sum() > 0.8 * 20 * 16 * 8
+    if degrees == 0:
+        assert (result["label"] > 0).sum() == 20 * 16 * 8
+        assert result["label"].affine[0, 3] == AFFINES["straight"][0, 3] + 8 * SPACING[0]
+
+
+def test_a_region_moved_out_of_the_scan_keeps_a_voxel_of_it() -> None:
+    results = [region(seed, translate_mm=500) for seed in range(6)]
+    assert all(min(result["image"].shape) >= 1 for result in results)
     assert any((result["label"] == 0).all() for result in results)
+    for result in results:
+        torch.testing.assert_close(result["image"].as_tensor(), world_of(result["image"]))
 
 
 @pytest.mark.parametrize("degrees", [0.0, 10.0])
