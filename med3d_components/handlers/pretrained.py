@@ -22,7 +22,7 @@ class PretrainedEncoder:
     A resumed training goes on from its own checkpoint. Warns if the weights may have seen the data.
 
     Args:
-        network: that has a :class:`DilatedResNet` as ``encoder``, without a distributed wrapper.
+        network: that :func:`load_encoder` takes, without a distributed wrapper.
         source: what :func:`load_encoder` takes, or "none".
         dataset: name of the data set, or names, that the training is on.
         resume: whether the training is resumed.

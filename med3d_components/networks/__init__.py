@@ -1,18 +1,39 @@
 """Networks that the bundles name in ``_target_``."""
 
+from med3d_components.networks.architectures import (
+    ARCHITECTURES,
+    classification_net,
+    coarse_net,
+    restoration_net,
+    segmentation_net,
+)
 from med3d_components.networks.cascade import CascadeNet
 from med3d_components.networks.classification import Med3DClassificationNet
 from med3d_components.networks.dense_aspp import DenseASPP3D, Med3DDenseASPPNet
+from med3d_components.networks.genesis import GenesisEncoder, GenesisEncoderDecoder, GenesisUNet
+from med3d_components.networks.genesis_transfer import GenesisClassificationNet, GenesisSegmentationNet
 from med3d_components.networks.med3d import Med3DNet
 from med3d_components.networks.resnet import DilatedResNet
+from med3d_components.networks.restoration import Med3DRestorationNet
 from med3d_components.networks.segmentation import Med3DSegmentationNet
 
 __all__ = [
+    "ARCHITECTURES",
     "CascadeNet",
     "DenseASPP3D",
     "DilatedResNet",
+    "GenesisClassificationNet",
+    "GenesisEncoder",
+    "GenesisEncoderDecoder",
+    "GenesisSegmentationNet",
+    "GenesisUNet",
     "Med3DClassificationNet",
     "Med3DDenseASPPNet",
     "Med3DNet",
+    "Med3DRestorationNet",
     "Med3DSegmentationNet",
+    "classification_net",
+    "coarse_net",
+    "restoration_net",
+    "segmentation_net",
 ]

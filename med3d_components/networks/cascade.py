@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from med3d_components.networks.architectures import coarse_net
 from med3d_components.networks.dense_aspp import Med3DDenseASPPNet
-from med3d_components.networks.med3d import Med3DNet
 
 if TYPE_CHECKING:
     from med3d_components.weights import LoadReport
@@ -25,7 +25,7 @@ class CascadeNet(Med3DDenseASPPNet):
     gradients nor a training mode.
 
     Args:
-        coarse: arguments of the coarse network, a :class:`Med3DNet` with one domain.
+        coarse: arguments of the coarse network, see :func:`coarse_net`.
         coarse_checkpoint: file to load the coarse network from, see :meth:`load_coarse`; None where the weights of both
             networks are loaded afterwards.
         **fine: arguments of the fine network, see :class:`Med3DDenseASPPNet`.
@@ -43,10 +43,7 @@ class CascadeNet(Med3DDenseASPPNet):
         self, coarse: Mapping[str, Any], coarse_checkpoint: str | os.PathLike[str] | None = None, **fine: Any
     ) -> None:
         super().__init__(**fine)
-        domains = coarse.get("num_classes", {})
-        if len(domains) != 1:
-            raise ValueError(f"num_classes of the coarse network is {domains!r}, but must have exactly one domain.")
-        self.coarse = Med3DNet(**coarse).requires_grad_(False).eval()
+        self.coarse = coarse_net(**coarse).requires_grad_(False).eval()
         if coarse_checkpoint is not None:
             self.load_coarse(coarse_checkpoint)
 
@@ -65,7 +62,7 @@ class CascadeNet(Med3DDenseASPPNet):
         """Load the coarse network from a checkpoint of its own training, strictly.
 
         Args:
-            path: of the state_dict of a :class:`Med3DNet`, such as ``model.pt`` of the coarse bundle.
+            path: of its state_dict, such as ``model.pt`` of the coarse bundle.
 
         Returns:
             What was loaded.

@@ -114,6 +114,7 @@ class DilatedResNet(nn.Module):
         expansion = int(block.expansion)  # type: ignore[attr-defined]
 
         self.settings: Mapping[str, Any] = {
+            "architecture": "resnet",
             "depth": depth,
             "shortcut_type": shortcut_type,
             "in_channels": in_channels,
@@ -245,6 +246,5 @@ def _dilate(stage: nn.Module, dilation: int) -> None:
     """Dilate every 3x3x3 convolution of a stage, its size unchanged; MONAI's blocks have no such argument."""
     for module in stage.modules():
         if isinstance(module, nn.Conv3d) and module.kernel_size == (3, 3, 3):
-            module.dilation = (dilation,) * 3
-            module.padding = (dilation,) * 3
+            module.dilation = module.padding = (dilation,) * 3
             module._reversed_padding_repeated_twice = [dilation] * 6

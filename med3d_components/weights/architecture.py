@@ -12,21 +12,30 @@ from med3d_components.networks.resnet import DEPTHS
 
 __all__ = ["domain_mismatch", "infer_settings", "mismatch"]
 
-# The settings that decide whether weights fit; in_channels is adapted instead.
+NAMES = {"resnet": "a ResNet", "genesis": "a Models Genesis U-Net"}
+# The settings that decide whether the weights of a ResNet fit; in_channels is adapted instead.
 DECISIVE = ("depth", "shortcut_type", "dilations", "preactivation")
 
 
 def infer_settings(state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-    """Return depth, shortcut type and pre-activation of an encoder's entries; empty if these are of no known ResNet.
+    """Return the architecture of an encoder's entries, and depth, shortcut type and pre-activation of a ResNet.
 
-    Dilations have no parameters and cannot be told.
+    Empty if they are of no known network. Dilations have no parameters and cannot be told.
     """
+    if any(name.startswith("down_tr") for name in state):
+        return {"architecture": "genesis"}
     blocks = tuple(len({name.split(".")[1] for name in state if name.startswith(f"layer{n}.")}) for n in range(1, 5))
     bottleneck = any(".conv3." in name for name in state)
     for depth, architecture in DEPTHS.items():
         if architecture.blocks == blocks and (architecture.block is ResNetBottleneck) == bottleneck:
             shortcut_type = "B" if any(".downsample." in name for name in state) else "A"
-            return {"depth": depth, "shortcut_type": shortcut_type, "preactivation": _is_preactivation(state)}
+            preactivation = _is_preactivation(state)
+            return {
+                "architecture": "resnet",
+                "depth": depth,
+                "shortcut_type": shortcut_type,
+                "preactivation": preactivation,
+            }
     return {}
 
 
@@ -41,8 +50,14 @@ def mismatch(file: Mapping[str, Any], network: Mapping[str, Any]) -> str | None:
 
     Settings that the file does not state are taken to agree.
     """
+    architecture = file.get("architecture", network["architecture"])
+    if architecture != network["architecture"]:
+        return (
+            f"the file holds {NAMES.get(architecture, architecture)}, but the network is "
+            f"{NAMES[network['architecture']]}: choose --architecture {architecture}, or give another file"
+        )
     different = {key: file[key] for key in DECISIVE if key in file and _plain(file[key]) != _plain(network[key])}
-    if not different:
+    if architecture == "genesis" or not different:
         return None
     changes = ", ".join(f"{key}={_plain(value)!r}" for key, value in different.items())
     return (

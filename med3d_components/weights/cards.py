@@ -21,7 +21,8 @@ class WeightCard:
     """Provenance of one published weight file.
 
     Attributes:
-        source: family of the file; "medicalnet" and "medicalnet_23" can be given to ``load_encoder``.
+        source: family of the file; "medicalnet" and "medicalnet_23" can be given to ``load_encoder``, "genesis" with
+            the path of a file.
         filename: the publisher's name of the file.
         page: web page to download it from by hand.
         licence: the publisher's licence.
@@ -35,6 +36,7 @@ class WeightCard:
         size: in bytes, None if unknown.
         sha256: of the file, None if unknown.
         note: what a user should know besides.
+        non_commercial: whether the licence forbids commercial use.
     """
 
     source: str
@@ -51,6 +53,7 @@ class WeightCard:
     size: int | None = None
     sha256: str | None = None
     note: str = ""
+    non_commercial: bool = False
 
     @property
     def url(self) -> str:
@@ -131,7 +134,7 @@ def _kinetics_2020(depth: int) -> WeightCard:
 
 
 _GENESIS = WeightCard(
-    "models_genesis",
+    "genesis",
     "Genesis_Chest_CT.pt",
     "https://huggingface.co/MrGiovanni/ModelsGenesis",
     "Arizona State University: academic and non-commercial use only",
@@ -139,7 +142,8 @@ _GENESIS = WeightCard(
     ("LUNA16",),
     "one channel; HU clipped to [-1000, 1000] and scaled to 0 to 1; cubes of 64x64x32",
     repo_id="MrGiovanni/ModelsGenesis",
-    note="a U-Net, not a ResNet: load_encoder does not load it",
+    note="a U-Net, not a ResNet: for networks of architecture 'genesis'; give it as genesis:FILE",
+    non_commercial=True,
 )
 
 _VIDEO_DEPTHS = (18, 34, 50, 101, 152, 200)

@@ -1,6 +1,8 @@
-"""Bring the entries of a published file to the names and shapes of a :class:`DilatedResNet`."""
+"""Bring the entries of a published file to the names and shapes of an encoder."""
 
 from __future__ import annotations
+
+from collections.abc import Container
 
 import torch
 
@@ -8,21 +10,26 @@ __all__ = ["adapt_stem", "encoder_entries", "fold_shortcut_biases", "stem_channe
 
 State = dict[str, torch.Tensor]
 
-# MedicalNet's demo decoder, and the classifier of MONAI's and the Kinetics networks.
-HEADS = ("conv_seg.", "fc.")
+# MedicalNet's demo decoder; the classifier of MONAI's and the Kinetics networks; expanding path and last layer of the
+# Models Genesis U-Net.
+HEADS = ("conv_seg.", "fc.", "up_tr", "out_tr.")
 STEM = "conv1.weight"
 
 
-def encoder_entries(state: State) -> tuple[State, tuple[str, ...]]:
+def encoder_entries(state: State, wanted: Container[str]) -> tuple[State, tuple[str, ...]]:
     """Split a file's entries into those of the encoder, under its own names, and the names of the heads.
 
     A file with entries ``encoder.*`` is of a whole network, and everything else in it is a head.
+
+    Args:
+        state: entries of the file.
+        wanted: names of the encoder's entries; part of a U-Net is the encoder of one network and a head of another.
     """
-    if any(name.startswith("encoder.") for name in state):
-        encoder = {name.removeprefix("encoder."): x for name, x in state.items() if name.startswith("encoder.")}
-        return encoder, tuple(name for name in state if not name.startswith("encoder."))
-    encoder = {name: x for name, x in state.items() if not name.startswith(HEADS)}
-    return encoder, tuple(name for name in state if name.startswith(HEADS))
+    prefix = "encoder." if any(name.startswith("encoder.") for name in state) else ""
+    encoder = {name.removeprefix(prefix): x for name, x in state.items() if name.startswith(prefix)}
+    heads = [name for name in encoder if name.startswith(HEADS) and name not in wanted]
+    others = [name for name in state if not name.startswith(prefix)]
+    return {name: x for name, x in encoder.items() if name not in heads}, (*heads, *others)
 
 
 def fold_shortcut_biases(state: State) -> tuple[State, list[str]]:

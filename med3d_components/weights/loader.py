@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import nn
 
+from med3d_components.networks.genesis import ContractingPath
 from med3d_components.networks.resnet import DilatedResNet
 from med3d_components.weights.architecture import domain_mismatch, infer_settings, mismatch
 from med3d_components.weights.cards import CARDS, WeightCard, find_card
@@ -26,6 +27,9 @@ logger = logging.getLogger(__name__)
 
 MEDICALNET = ("medicalnet", "medicalnet_23")
 KINETICS = "kinetics:"
+GENESIS = "genesis:"
+# What holds the weights that a source names.
+ARCHITECTURE = {**dict.fromkeys((*MEDICALNET, KINETICS), "resnet"), GENESIS: "genesis"}
 # Of the released MedicalNet code; the paper's text says 2 for both.
 MEDICALNET_DILATIONS = (2, 4)
 
@@ -33,13 +37,15 @@ MEDICALNET_DILATIONS = (2, 4)
 def load_encoder(network: nn.Module, source: str, min_share: float = 1.0) -> LoadReport:
     """Load pre-trained weights into a network's encoder and log what was done.
 
-    Recognised files: our ``encoder.pt`` and ``model.pt``, MedicalNet, MONAI's ResNet, Kinetics 3D-ResNets. Heads are
-    dropped, another number of input channels is adapted, both are reported. The network changes only if all is well.
+    Recognised files: our ``encoder.pt`` and ``model.pt``, MedicalNet, MONAI's ResNet, Kinetics 3D-ResNets, and Models
+    Genesis for a U-Net. Heads are dropped, another number of input channels is adapted, both are reported. The network
+    changes only if all is well. Weights that must not be used commercially are warned of.
 
     Args:
-        network: a :class:`DilatedResNet`, or a module that has one as ``encoder``.
+        network: a :class:`DilatedResNet`, :class:`GenesisEncoder` or :class:`GenesisEncoderDecoder`, or a module that
+            has one as ``encoder``.
         source: "medicalnet" or "medicalnet_23" (the published file of the network's depth, from the Hugging Face Hub
-            or its local cache), "kinetics:FILE", or the path of a file.
+            or its local cache), "kinetics:FILE", "genesis:FILE", or the path of a file.
         min_share: share of the encoder's floating-point values that the file must provide. Below 1, missing and
             unexpected entries are reported instead of refused.
 
@@ -57,9 +63,11 @@ def load_encoder(network: nn.Module, source: str, min_share: float = 1.0) -> Loa
         raise ValueError(f"min_share is {min_share}, but must be above 0 and at most 1.")
     encoder = _find_encoder(network)
     if encoder is None:
-        raise ValueError(f"A {type(network).__name__} has no DilatedResNet as `encoder` to load weights into.")
+        raise ValueError(
+            f"A {type(network).__name__} has no DilatedResNet or GenesisEncoder as `encoder` to load weights into."
+        )
     file = _read_source(source, encoder)
-    state, dropped = encoder_entries(file.state)
+    state, dropped = encoder_entries(file.state, encoder.state_dict())
     if source.startswith(KINETICS) and stem_channels(state) != 3:
         raise ValueError(f"{file.path} is no Kinetics file, since it has no RGB stem; give its path without {KINETICS}")
     state, folded = fold_shortcut_biases(state)
@@ -67,14 +75,17 @@ def load_encoder(network: nn.Module, source: str, min_share: float = 1.0) -> Loa
     problem = mismatch({**file.settings, **infer_settings(state)}, encoder.settings)
     report = copy_entries(encoder, state, file, source, problem, min_share, dropped, (*folded, *fitted))
     logger.info("%s", report)
-    return replace(report, training_sets=_training_sets(source, file))
+    card = _find_published(source, file)
+    if card and card.non_commercial:
+        logger.warning("%s holds weights with a licence of %s; read it at %s.", file.path, card.licence, card.page)
+    return replace(report, training_sets=_training_sets(card, file))
 
 
 def load_checkpoint(network: nn.Module, path: str | os.PathLike[str]) -> LoadReport:
     """Load a whole network's state_dict, such as ``model.pt``, strictly, and log what was done.
 
     Args:
-        network: any network; one with a :class:`DilatedResNet` as ``encoder`` gets the better error messages.
+        network: any network; one with an encoder that :func:`load_encoder` takes gets the better error messages.
         path: of a state_dict, plain or under the key "state_dict", "model" or "network".
 
     Returns:
@@ -94,32 +105,40 @@ def load_checkpoint(network: nn.Module, path: str | os.PathLike[str]) -> LoadRep
     return report
 
 
-def _find_encoder(network: nn.Module) -> DilatedResNet | None:
-    encoder = network if isinstance(network, DilatedResNet) else getattr(network, "encoder", None)
-    return encoder if isinstance(encoder, DilatedResNet) else None
+def _find_encoder(network: nn.Module) -> DilatedResNet | ContractingPath | None:
+    encoders = (DilatedResNet, ContractingPath)
+    encoder = network if isinstance(network, encoders) else getattr(network, "encoder", None)
+    return encoder if isinstance(encoder, encoders) else None
 
 
-def _read_source(source: str, encoder: DilatedResNet) -> WeightFile:
+def _read_source(source: str, encoder: DilatedResNet | ContractingPath) -> WeightFile:
     """Find and read the file that a source stands for."""
+    scheme = "".join(source.partition(":")[:2])
+    named = {"architecture": ARCHITECTURE[scheme]} if scheme in ARCHITECTURE else {}
+    if problem := mismatch(named, encoder.settings):
+        raise ValueError(f"{source!r} does not fit: {problem}.")
     if source in MEDICALNET:
         card = _find_fitting_card(source, encoder.settings)
         return read_weights(download(card), card.sha256)
-    path = Path(source.removeprefix(KINETICS)).expanduser()
+    path = Path(source.removeprefix(KINETICS).removeprefix(GENESIS)).expanduser()
     if not path.is_file():
         raise FileNotFoundError(
             f"Pre-trained weights {source!r} are neither an existing file nor one of {', '.join(MEDICALNET)}, "
-            f"{KINETICS}FILE: give one of these names or the path of a file."
+            f"{KINETICS}FILE, {GENESIS}FILE: give one of these names or the path of a file."
         )
     return read_weights(path)
 
 
-def _training_sets(source: str, file: WeightFile) -> tuple[str, ...] | None:
-    """Return what the weights were trained on: from the file itself, else from the card of its name."""
+def _find_published(source: str, file: WeightFile) -> WeightCard | None:
+    """Return the card of a file: by its name, or by a source that names the publisher."""
+    cards = (card for card in CARDS if card.filename == file.path.name or source.startswith(f"{card.source}:"))
+    return next(cards, None)
+
+
+def _training_sets(card: WeightCard | None, file: WeightFile) -> tuple[str, ...] | None:
+    """Return what the weights were trained on: from the file itself, else from its card."""
     if "trained_on" in file.settings:
         return tuple(file.settings["trained_on"])
-    cards = (card for card in CARDS if card.filename == file.path.name and card.source == source)
-    named = (card for card in CARDS if card.filename == file.path.name)
-    card = next(cards, next(named, None))
     return card.training_sets if card else ()
 
 
@@ -142,7 +161,7 @@ def _diagnose(network: nn.Module, file: WeightFile) -> str | None:
     encoder = _find_encoder(network)
     if encoder is None:
         return None
-    state, _ = encoder_entries(file.state)
+    state, _ = encoder_entries(file.state, encoder.state_dict())
     settings = {**file.settings, **infer_settings(state)}
     whole = any(name.startswith("encoder.") for name in file.state)
     if settings and not whole and encoder is not network:

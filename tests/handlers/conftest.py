@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from ignite.engine import Engine, Events
+from torch import nn
 
 from med3d_components.handlers import TrainingCheckpoint, TrainingReport
 from med3d_components.networks import Med3DNet
@@ -18,12 +19,20 @@ Train = Callable[..., Engine]
 
 @pytest.fixture
 def train(tmp_path: Path) -> Train:
-    """Train for as many epochs as there are scores; a score of None stands for an epoch without validation."""
+    """Train for as many epochs as there are scores; a score of None stands for an epoch without validation.
 
-    def run(scores: list[float | None], resume: bool = False, settings: dict[str, Any] | None = None) -> Engine:
+    What learns is the network's last parameter.
+    """
+
+    def run(
+        scores: list[float | None],
+        resume: bool = False,
+        settings: dict[str, Any] | None = None,
+        build: Callable[[], nn.Module] = lambda: Med3DNet({"liver": 2}, depth=10),
+    ) -> Engine:
         torch.manual_seed(0)
-        network = Med3DNet({"liver": 2}, depth=10)
-        parameter = network.branches["liver"].bias
+        network = build()
+        *_, parameter = network.parameters()
         optimizer = torch.optim.SGD([parameter], lr=1.0)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: 0.5**epoch)
 

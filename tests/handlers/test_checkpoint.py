@@ -8,7 +8,7 @@ import torch
 from ignite.engine import Engine
 
 from med3d_components.handlers import StrictCheckpointLoader
-from med3d_components.networks import DilatedResNet, Med3DNet
+from med3d_components.networks import DilatedResNet, GenesisSegmentationNet, GenesisUNet, Med3DNet
 from med3d_components.weights import load_encoder
 from tests.handlers.conftest import Train
 
@@ -37,6 +37,15 @@ def test_models_holds_the_model_and_its_settings_alone(train: Train, tmp_path: P
 def test_the_encoder_file_loads_into_a_bare_encoder(train: Train, tmp_path: Path) -> None:
     train([0.2])
     assert load_encoder(DilatedResNet(10), str(tmp_path / "checkpoints" / "encoder.pt")).share == 1
+
+
+def test_the_encoder_file_of_a_restoring_u_net_loads_into_what_is_trained_next(train: Train, tmp_path: Path) -> None:
+    engine = train([0.2], build=GenesisUNet, settings={"architecture": "genesis", "depth": None})
+    unet = engine.state.checkpoint.parts["network"]
+    network = GenesisSegmentationNet(2)
+    report = load_encoder(network, str(tmp_path / "checkpoints" / "encoder.pt"))
+    assert (report.share, report.dropped) == (1, ("out_tr.final_conv.weight", "out_tr.final_conv.bias"))
+    assert all(torch.equal(x, unet.state_dict()[name]) for name, x in network.encoder.state_dict().items())
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one_and_remembers_the_best(train: Train, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import torch
 from ignite.engine import Engine
 
 from med3d_components.handlers import PretrainedEncoder
-from med3d_components.networks import DilatedResNet, Med3DClassificationNet
+from med3d_components.networks import DilatedResNet, GenesisClassificationNet, GenesisUNet, Med3DClassificationNet
 
 
 def start(network, source, **arguments):
@@ -45,3 +45,14 @@ def test_weights_of_another_depth_are_refused_before_the_first_step(tmp_path):
     torch.save(DilatedResNet(18).state_dict(), tmp_path / "encoder.pt")
     with pytest.raises(ValueError, match="the file holds a ResNet-18"):
         start(Med3DClassificationNet(2, 10), str(tmp_path / "encoder.pt"))
+
+
+def test_published_u_net_weights_are_taken_with_a_warning_of_their_licence_and_of_the_data_they_saw(tmp_path, caplog):
+    unet, network = GenesisUNet(), GenesisClassificationNet(2)
+    torch.save({"state_dict": {f"module.{k}": x for k, x in unet.state_dict().items()}}, tmp_path / "file.pt")
+    with caplog.at_level(logging.WARNING):
+        start(network, f"genesis:{tmp_path / 'file.pt'}", dataset="LIDC-IDRI")
+    assert all(torch.equal(x, unet.state_dict()[name]) for name, x in network.encoder.state_dict().items())
+    licence, overlap = caplog.messages
+    assert "non-commercial" in licence
+    assert "LIDC-IDRI may be among the data" in overlap

@@ -1,4 +1,4 @@
-"""The formulas that fill a network and its input in tests/golden/medicalnet_encoder_parity.json."""
+"""The formulas that fill a network and its input in the parity files of tests/golden."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from zlib import crc32
 import torch
 from torch import nn
 
-GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "medicalnet_encoder_parity.json").read_text("utf-8"))
+GOLDEN, GENESIS = (
+    json.loads((Path(__file__).parents[1] / "golden" / f"{name}_parity.json").read_text("utf-8"))
+    for name in ("medicalnet_encoder", "genesis_unet3d")
+)
 
 
 def wave(name: str, shape: tuple[int, ...]) -> torch.Tensor:

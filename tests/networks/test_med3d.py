@@ -87,6 +87,7 @@ def test_wrong_domains_are_refused(arguments, message):
 def test_encoder_arguments_reach_the_encoder():
     network = Med3DNet({"a": 2}, depth=18, shortcut_type="B", in_channels=2, dilations=(2, 2))
     assert network.encoder.settings == {
+        "architecture": "resnet",
         "depth": 18,
         "shortcut_type": "B",
         "in_channels": 2,

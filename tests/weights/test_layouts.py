@@ -51,6 +51,18 @@ def test_a_stem_that_fits_or_is_none_stays_as_it_is(state):
 def test_heads_are_told_from_the_encoder():
     tensor = torch.ones(1)
     names = ("conv1.weight", "fc.bias", "conv_seg.3.weight")
-    assert encoder_entries(dict.fromkeys(names, tensor)) == ({"conv1.weight": tensor}, ("fc.bias", "conv_seg.3.weight"))
+    encoder, heads = encoder_entries(dict.fromkeys(names, tensor), {"conv1.weight"})
+    assert (encoder, heads) == ({"conv1.weight": tensor}, ("fc.bias", "conv_seg.3.weight"))
     names = ("encoder.conv1.weight", "decoder.0.weight")
-    assert encoder_entries(dict.fromkeys(names, tensor)) == ({"conv1.weight": tensor}, ("decoder.0.weight",))
+    encoder, heads = encoder_entries(dict.fromkeys(names, tensor), {"conv1.weight"})
+    assert (encoder, heads) == ({"conv1.weight": tensor}, ("decoder.0.weight",))
+
+
+@pytest.mark.parametrize("prefix", ["", "encoder."])
+def test_what_the_network_has_of_a_u_net_is_no_head(prefix):
+    names = ("down_tr64.a", "up_tr64.a", "out_tr.a")
+    state = dict.fromkeys([f"{prefix}{name}" for name in names], torch.ones(1))
+    for wanted in range(1, 4):
+        encoder, heads = encoder_entries(state, names[:wanted])
+        assert tuple(encoder) == names[:wanted]
+        assert heads == names[wanted:]

@@ -217,11 +217,14 @@ def test_a_lower_share_reports_a_difference_in_settings(teacher, student, tmp_pa
     assert "dilations 2 and 2" in adapted
 
 
-@pytest.mark.parametrize("source", ["medicalnt", "", "none", "kinetics:nowhere.pth", "folder"])
+@pytest.mark.parametrize("source", ["medicalnt", "", "none", "kinetics:nowhere.pth", "folder", "genesis"])
 def test_an_unknown_source_is_refused_with_what_is_allowed(source, student, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"neither an existing file nor one of medicalnet, medicalnet_23, kine"):
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"neither an existing file nor one of medicalnet, medicalnet_23, kinetics:FILE, genesis:F",
+    ):
         load_encoder(student, source)
 
 
@@ -238,5 +241,5 @@ def test_a_share_outside_0_to_1_is_refused(share, student):
 
 
 def test_a_network_without_encoder_is_refused():
-    with pytest.raises(ValueError, match="A Linear has no DilatedResNet as `encoder`"):
+    with pytest.raises(ValueError, match="A Linear has no DilatedResNet or GenesisEncoder as `encoder`"):
         load_encoder(torch.nn.Linear(2, 2), "medicalnet")
