@@ -1,10 +1,17 @@
-"""Transforms: cubes, spacing, domain-dependent cropping and checks, organ regions, the MedicalNet demo's own."""
+"""Transforms: cubes, spacing, domain-dependent cropping and checks, organ regions, the MedicalNet demo's own.
+
+And those of Models Genesis: cubes of lung, and the distortions that it restores them from.
+"""
 
 from med3d_components.transforms.cube import LoadImageCubed
+from med3d_components.transforms.distortion import RandBezierIntensityd, RandFlipsd
 from med3d_components.transforms.domain import CheckImaged, CheckLabeld, RandDomainCropd, SelectChanneld
 from med3d_components.transforms.medicalnet import MedicalNetDemoPreprocessd
+from med3d_components.transforms.paint import RandPaintd
 from med3d_components.transforms.region import EnsureSpacingd, RandRegionOfInterestd
+from med3d_components.transforms.shuffle import RandPixelShuffled
 from med3d_components.transforms.spacing import MedianSpacing, MedianSpacingd
+from med3d_components.transforms.tissue import RandTissueCropd
 
 __all__ = [
     "CheckImaged",
@@ -14,7 +21,12 @@ __all__ = [
     "MedianSpacing",
     "MedianSpacingd",
     "MedicalNetDemoPreprocessd",
+    "RandBezierIntensityd",
     "RandDomainCropd",
+    "RandFlipsd",
+    "RandPaintd",
+    "RandPixelShuffled",
     "RandRegionOfInterestd",
+    "RandTissueCropd",
     "SelectChanneld",
 ]
