@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from monai.data import Dataset
@@ -20,6 +21,7 @@ class DomainDataset(Dataset):
     Args:
         data: items, dictionaries with an entry "image" (a path) and more.
         transform: what is applied to an item.
+        seed: with it, a plain index draws the same each time: what a validation needs whose transforms are random.
 
     Raises:
         DataError: when an item cannot be read or prepared; one line with its file and the cause.
@@ -29,8 +31,16 @@ class DomainDataset(Dataset):
         2
     """
 
+    def __init__(
+        self, data: Sequence[Any], transform: Callable[[Any], Any] | None = None, seed: int | None = None
+    ) -> None:
+        super().__init__(data, transform)
+        self.seed = seed
+
     def __getitem__(self, index: Any) -> Any:
         """Return the prepared item of an index, or of an index and the seed of its random transforms."""
+        if isinstance(index, int) and self.seed is not None:
+            index = index, self.seed + index
         if not isinstance(index, tuple):
             return super().__getitem__(index)
         index, seed = index

@@ -1,21 +1,24 @@
 """What ignite and MONAI lack: epochs that depend on the seed alone, checkpoints that survive a resume, reports."""
 
 from med3d_components.handlers.checkpoint import StrictCheckpointLoader, TrainingCheckpoint
+from med3d_components.handlers.early_stop import EarlyStop
 from med3d_components.handlers.epoch import EpochSeeder
 from med3d_components.handlers.output import FreshOutput, PredictionTable, ScanReport
-from med3d_components.handlers.pictures import ClassificationPictures, OverlayPictures
+from med3d_components.handlers.pictures import ClassificationPictures, OverlayPictures, RestorationPictures
 from med3d_components.handlers.pretrained import PretrainedEncoder
 from med3d_components.handlers.report import CaseReport, EvaluationReport, TrainingReport
 
 __all__ = [
     "CaseReport",
     "ClassificationPictures",
+    "EarlyStop",
     "EpochSeeder",
     "EvaluationReport",
     "FreshOutput",
     "OverlayPictures",
     "PredictionTable",
     "PretrainedEncoder",
+    "RestorationPictures",
     "ScanReport",
     "StrictCheckpointLoader",
     "TrainingCheckpoint",

@@ -12,6 +12,7 @@ Below ``ckpt_dir``::
 from __future__ import annotations
 
 import logging
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,7 @@ class TrainingCheckpoint:
         self.settings = settings
         self.resume = as_flag("resume", resume)
         self.key_metric = key_metric
-        self.best: dict[str, Any] = {"score": -1.0, "epoch": 0}
+        self.best: dict[str, Any] = {"score": -math.inf, "epoch": 0}
 
     def attach(self, engine: Engine) -> None:
         """Attach to a trainer."""
@@ -114,7 +115,7 @@ class TrainingCheckpoint:
             return
         network = self.parts["network"].state_dict()
         validated = self.evaluator.state.epoch == engine.state.epoch
-        score = self.evaluator.state.metrics[self.key_metric] if validated else -1.0
+        score = self.evaluator.state.metrics[self.key_metric] if validated else -math.inf
         if score > self.best["score"]:
             self.best = {"score": float(score), "epoch": engine.state.epoch}
             write_json(self.settings_file, self.settings)

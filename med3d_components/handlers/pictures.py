@@ -1,4 +1,4 @@
-"""Pictures of a validation: overlays of a segmentation, a sheet of cubes and the ROC curve of a classification."""
+"""Pictures of a validation: of a segmentation, a classification, a restoration."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 import ignite.distributed as idist
 from ignite.engine import Engine, Events
 
-from med3d_components.visualize import draw_cubes, draw_overlays, draw_roc
+from med3d_components.visualize import draw_cubes, draw_overlays, draw_restorations, draw_roc
 
-__all__ = ["ClassificationPictures", "OverlayPictures"]
+__all__ = ["ClassificationPictures", "OverlayPictures", "RestorationPictures"]
 
 
 class OverlayPictures:
@@ -92,3 +92,38 @@ class ClassificationPictures:
         draw_cubes(self.folder / "cubes.png", cubes, self.classes)
         interval = (metrics[f"{self.key_metric}/low"], metrics[f"{self.key_metric}/high"])
         draw_roc(self.folder / "roc.png", rows, "ROC AUC", interval, self.classes)
+
+
+class RestorationPictures:
+    """After each validation: ``restored.png``, original, distorted and restored cubes.
+
+    Args:
+        output_dir: folder of the picture.
+        cubes: number of cubes, the first of each case before its others.
+    """
+
+    def __init__(self, output_dir: str | os.PathLike[str], cubes: int = 6) -> None:
+        self.path = Path(output_dir) / "restored.png"
+        self.cubes = cubes
+        self.shown: list[dict[str, Any]] = []
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to an evaluator."""
+        engine.add_event_handler(Events.STARTED, lambda: self.shown.clear())
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.keep)
+        engine.add_event_handler(Events.COMPLETED, self.draw)
+
+    def keep(self, engine: Engine) -> None:
+        """Keep cubes, no more of a case than are to be drawn."""
+        seen = Counter(cube["title"] for cube in self.shown)
+        for item, output in zip(engine.state.batch, engine.state.output, strict=True):
+            if seen[item["case"]] < self.cubes:
+                volumes = {name: output[name][0].float().cpu() for name in ("image", "label", "pred")}
+                self.shown.append({"title": item["case"], "turn": seen[item["case"]], **volumes})
+                seen[item["case"]] += 1
+        self.shown = sorted(self.shown, key=lambda cube: cube["turn"])[: self.cubes]
+
+    def draw(self) -> None:
+        """Draw the picture."""
+        if idist.get_rank() == 0:
+            draw_restorations(self.path, self.shown)

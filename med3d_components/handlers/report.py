@@ -10,6 +10,7 @@ from typing import Any
 
 import ignite.distributed as idist
 from ignite.engine import Engine, Events
+from matplotlib.image import imread
 from torch.utils.tensorboard import SummaryWriter
 
 from med3d_components.utils import as_flag, is_nan, move_aside, write_json, write_table
@@ -19,11 +20,12 @@ __all__ = ["CaseReport", "EvaluationReport", "TrainingReport"]
 
 logger = logging.getLogger(__name__)
 
-VALIDATION_FILES = ("cases.csv", "overlays.png", "cubes.png", "roc.png")
+PICTURES = ("overlays.png", "cubes.png", "roc.png", "restored.png")
+VALIDATION_FILES = ("cases.csv", *PICTURES)
 
 
 class TrainingReport:
-    """After each epoch: one line in the log, one row in ``metrics.csv``, the curves as PNG and in TensorBoard.
+    """After each epoch: one line in the log, one row in ``metrics.csv``, the curves as PNG; all in TensorBoard too.
 
     List this handler after the one that validates and before TrainingCheckpoint.
 
@@ -89,6 +91,10 @@ class TrainingReport:
         self.writer = self.writer or SummaryWriter(str(self.folder / "tensorboard"), purge_step=epoch)
         for name, value in {"train_loss": loss, **metrics}.items():
             self.writer.add_scalar(name, value, epoch)
+        for name in PICTURES if validated else ():
+            if (self.folder / name).is_file():
+                picture = imread(self.folder / name)
+                self.writer.add_image(name.removesuffix(".png"), picture, epoch, dataformats="HWC")
         self.writer.flush()
         scores = ", ".join(f"{name} {_text(value)}" for name, value in metrics.items())
         logger.info("Epoch %d/%d: train_loss %.4f%s", epoch, engine.state.max_epochs, loss, scores and f", {scores}")

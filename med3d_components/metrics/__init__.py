@@ -3,6 +3,7 @@
 from med3d_components.metrics.baselines import AverageLabelDice, IntensityWindowDice
 from med3d_components.metrics.classification import BinaryClassification, SizeBaseline, auc_interval, roc_auc
 from med3d_components.metrics.dice import DomainDice
+from med3d_components.metrics.restoration import Restoration
 from med3d_components.metrics.surface import SurfaceMetrics
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "BinaryClassification",
     "DomainDice",
     "IntensityWindowDice",
+    "Restoration",
     "SizeBaseline",
     "SurfaceMetrics",
     "auc_interval",

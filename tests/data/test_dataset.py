@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from monai.transforms import Compose, RandGaussianNoise
 
 from med3d_components.data import DataError, DomainDataset
 
 
 def test_a_draw_depends_on_its_seed_and_on_nothing_before_it() -> None:
-    import torch
-
     def take(item: dict[str, torch.Tensor]) -> torch.Tensor:
         return item["image"]
 
@@ -17,6 +16,14 @@ def test_a_draw_depends_on_its_seed_and_on_nothing_before_it() -> None:
     dataset[0]
     assert torch.equal(dataset[0, 5], first)
     assert not torch.equal(dataset[0, 6], first)
+
+
+def test_with_a_seed_of_its_own_an_item_is_the_same_each_time_and_no_other() -> None:
+    dataset = DomainDataset([torch.zeros(4), torch.zeros(4)], Compose([RandGaussianNoise(prob=1.0)]), seed=3)
+    first = dataset[0]
+    assert not torch.equal(dataset[1], first)
+    assert torch.equal(dataset[0], first)
+    assert torch.equal(dataset[1, 3], first)
 
 
 def test_an_error_names_the_file_and_its_first_cause() -> None:

@@ -6,7 +6,7 @@ import torch
 from ignite.engine import Engine, Events
 from matplotlib.image import imread
 
-from med3d_components.handlers import ClassificationPictures, OverlayPictures
+from med3d_components.handlers import ClassificationPictures, OverlayPictures, RestorationPictures
 
 
 def run(handler: object, items: list[dict[str, str]], output: dict[str, torch.Tensor], **state: object) -> None:
@@ -46,3 +46,14 @@ def test_a_classification_is_drawn_as_a_sheet_of_cubes_and_a_curve(tmp_path: Pat
     state = {"metrics": {"val_auc/low": 0.5, "val_auc/high": 1.0}, "metric_details": {"val_auc": rows}}
     run(ClassificationPictures(tmp_path, ["benign", "malignant"]), [{"case": "a"}, {"case": "b"}], output, **state)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cubes.png", "roc.png"]
+
+
+def test_restorations_show_every_case_before_a_second_cube_of_one(tmp_path: Path) -> None:
+    volumes = {name: torch.rand(1, 8, 8, 4) for name in ("image", "label", "pred")}
+    handler, heights = RestorationPictures(tmp_path, cubes=3), []
+    for cases in (["1"], ["1", "1", "1", "2"], ["1"] * 5):
+        run(handler, [{"case": case} for case in cases], volumes)
+        heights.append(imread(tmp_path / "restored.png").shape[0])
+        titles = [cube["title"] for cube in handler.shown]
+        assert titles == (["1", "2", "1"] if "2" in cases else ["1"] * len(titles))
+    assert heights[1] == heights[2] > heights[0]

@@ -1,0 +1,44 @@
+"""End a training that no longer gets better."""
+
+from __future__ import annotations
+
+import logging
+
+from ignite.engine import Engine, Events
+
+__all__ = ["EarlyStop"]
+
+logger = logging.getLogger(__name__)
+
+
+class EarlyStop:
+    """Stop the training when its validation has not improved for some epochs.
+
+    MONAI's EarlyStopHandler counts from zero again after a resume; this one asks the evaluator which epoch was best,
+    which :class:`TrainingCheckpoint` restores. List it after the handlers that validate and save.
+
+    Args:
+        evaluator: the engine that validates.
+        patience: epochs without a better score before the training ends; 0 for never.
+
+    Raises:
+        ValueError: for a negative patience.
+    """
+
+    def __init__(self, evaluator: Engine, patience: int = 0) -> None:
+        if patience < 0:
+            raise ValueError(f"patience is {patience}, but must be 0 (never stop) or a positive number of epochs.")
+        self.evaluator = evaluator
+        self.patience = patience
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to a trainer."""
+        if self.patience:
+            engine.add_event_handler(Events.EPOCH_COMPLETED, self.check)
+
+    def check(self, engine: Engine) -> None:
+        """End the training if the best epoch lies too far back."""
+        best = self.evaluator.state.best_metric_epoch
+        if best > 0 and engine.state.epoch - best >= self.patience:
+            logger.info("Stopped: no better score than that of epoch %d in %d epochs.", best, self.patience)
+            engine.terminate()
