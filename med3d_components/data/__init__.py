@@ -3,6 +3,7 @@
 from med3d_components.data.datalist import MultiDomainDatalist, SegmentationDatalist
 from med3d_components.data.dataset import DataError, DomainDataset
 from med3d_components.data.domains import DOMAINS_3DSEG8
+from med3d_components.data.images import ImageDatalist
 from med3d_components.data.listing import list_images
 from med3d_components.data.nodules import NoduleDatalist, list_nodules
 from med3d_components.data.sampler import DomainBatchSampler, ShardSampler
@@ -14,6 +15,7 @@ __all__ = [
     "DataError",
     "DomainBatchSampler",
     "DomainDataset",
+    "ImageDatalist",
     "MultiDomainDatalist",
     "NoduleDatalist",
     "SegmentationDatalist",

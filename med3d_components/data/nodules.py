@@ -15,7 +15,6 @@ An optional entry may be null.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import math
@@ -27,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from med3d_components.data.draw import draw_fold, draw_patients
 from med3d_components.data.listing import case_name, list_volumes
 from med3d_components.data.scans import open_scan
 
@@ -55,7 +55,8 @@ class NoduleDatalist:
         readers: how several readers' scores are merged: "median", "mean" or "max".
         folds: number of folds.
         fold: the one used for validation, from 0.
-        seed: of the folds. Nodules with "set" are split by it, and folds, fold and seed are not used.
+        seed: of folds and share. Nodules with "set" are split by it, and folds and fold are not used.
+        train_share: share of the training patients that is used, at least one for each class.
 
     Attributes:
         name: of the dataset.
@@ -85,6 +86,7 @@ class NoduleDatalist:
         folds: int = 5,
         fold: int = 0,
         seed: int = 0,
+        train_share: float = 1,
     ) -> None:
         _check_choice("at_threshold", at_threshold, (*CLASSES, "drop"))
         _check_choice("readers", readers, READERS)
@@ -100,10 +102,14 @@ class NoduleDatalist:
         if without := sum("patient" not in entry for entry in entries):
             logger.warning("%s: %d nodules name no patient; each image of theirs counts as one.", path, without)
         if not _are_split(path, entries):
-            _deal(items, folds, fold, seed)
+            validating = draw_fold(items, folds, fold, seed)
+            for item in items:
+                item["set"] = SETS[item["patient"] in validating]
         self.classes = list(CLASSES)
         self.training, self.validation = (_take_set(path, items, name) for name in SETS)
         _check_patients(path, self.training, self.validation)
+        used = draw_patients(self.training, train_share, seed)
+        self.training = [item for item in self.training if item["patient"] in used]
         counts = np.bincount([item["label"] for item in self.training])
         self.class_weights = [float(weight) for weight in 1 / counts / np.mean(1 / counts)]
         self.has_masks = all("mask" in item for item in self.training + self.validation)
@@ -215,19 +221,6 @@ def _are_split(path: Path, entries: Sequence[Mapping[str, Any]]) -> bool:
         if named and entry["set"] not in SETS:
             raise ValueError(f"{path}: a nodule's 'set' is {entry['set']!r}, but must be one of {', '.join(SETS)}.")
     return named > 0
-
-
-def _deal(items: Sequence[dict[str, Any]], folds: int, fold: int, seed: int) -> None:
-    """Put the nodules of a fold's patients into the validation set, the others into the training set."""
-    if not (isinstance(folds, int) and isinstance(fold, int) and 0 <= fold < folds and folds >= 2):
-        raise ValueError(f"fold is {fold!r} of {folds!r} folds, but must be from 0 to folds - 1, and folds 2 or more.")
-    malignant = {item["patient"] for item in items if item["label"]}
-    patients = {item["patient"] for item in items}
-    # Those without a malignant nodule come last and are dealt on from where the others ended, so folds are even.
-    order = sorted(patients, key=lambda x: (x not in malignant, hashlib.sha256(f"{seed}/{x}".encode()).digest()))
-    validation = set(order[fold::folds])
-    for item in items:
-        item["set"] = SETS[item["patient"] in validation]
 
 
 def _take_set(path: Path, items: Sequence[Mapping[str, Any]], name: str) -> list[dict[str, Any]]:

@@ -1,0 +1,76 @@
+"""Draw cases and patients by a hash of their names: the same ones everywhere, whatever the order of the files."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+__all__ = ["draw_fold", "draw_key", "draw_patients", "take_share"]
+
+T = TypeVar("T")
+
+
+def draw_key(*parts: object) -> bytes:
+    """Return a key whose order looks random, but depends on the parts alone.
+
+    Example:
+        >>> sorted(["case_1", "case_2", "case_3"], key=lambda name: draw_key(0, "Task09_Spleen", name))
+        ['case_2', 'case_3', 'case_1']
+    """
+    return hashlib.sha256("/".join(map(str, parts)).encode()).digest()
+
+
+def take_share(drawn: Sequence[T], train_share: float) -> list[T]:
+    """Return the first of what was drawn, at least one; what a smaller share takes, a larger one takes as well.
+
+    Args:
+        drawn: in an order that depends neither on the share nor on the files, such as that of :func:`draw_key`.
+        train_share: above 0 and at most 1.
+
+    Raises:
+        ValueError: for another share.
+
+    Example:
+        >>> take_share(["a", "b", "c", "d"], 0.5)
+        ['a', 'b']
+    """
+    is_number = isinstance(train_share, int | float) and not isinstance(train_share, bool)
+    if not (is_number and 0 < train_share <= 1):
+        raise ValueError(f"train_share is {train_share!r}, but must be a number above 0 and at most 1.")
+    return list(drawn[: max(1, round(train_share * len(drawn)))])
+
+
+def draw_fold(items: Sequence[Mapping[str, Any]], folds: int, fold: int, seed: int) -> set[str]:
+    """Return the patients of a fold; every fold gets its share of those with a nodule of class 1.
+
+    Args:
+        items: with "patient" and "label", 0 or 1.
+        folds: number of folds.
+        fold: from 0.
+        seed: of the folds.
+
+    Raises:
+        ValueError: if there is no such fold.
+    """
+    if not (isinstance(folds, int) and isinstance(fold, int) and 0 <= fold < folds and folds >= 2):
+        raise ValueError(f"fold is {fold!r} of {folds!r} folds, but must be from 0 to folds - 1, and folds 2 or more.")
+    positive = {item["patient"] for item in items if item["label"]}
+    patients = {item["patient"] for item in items}
+    # Those without a nodule of class 1 come last and are dealt on from where the others ended, so folds are even.
+    drawn = sorted(patients, key=lambda patient: (patient not in positive, draw_key(seed, patient)))
+    return set(drawn[fold::folds])
+
+
+def draw_patients(items: Sequence[Mapping[str, Any]], train_share: float, seed: int) -> set[str]:
+    """Return a share of the patients of each label, so that there is at least one for each.
+
+    Args:
+        items: with "patient" and "label".
+        train_share: as in :func:`take_share`.
+        seed: of the draw.
+    """
+    labels = {item["label"] for item in items}
+    groups = [{item["patient"] for item in items if item["label"] == label} for label in labels]
+    drawn = [sorted(group, key=lambda patient: draw_key(seed, patient)) for group in groups]
+    return {patient for group in drawn for patient in take_share(group, train_share)}
