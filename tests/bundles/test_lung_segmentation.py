@@ -83,7 +83,7 @@ def test_foreseeable_mistakes_end_in_one_line(
     (bundle / "small.pt").rename(bundle / "models" / "model.pt")
     settings = {**DilatedResNet(10).settings, "classes": ["background", "lung"], "spacing": [1, 1, 1]}
     settings |= {"widths": [[256, 128], [128, 64], [64, 32]], "region": [32, 32, 32], "channel": None}
-    write_json(bundle / "models" / "settings.json", {**settings, "percentiles": [0.5, 99.5]})
+    write_json(bundle / "models" / "settings.json", {**settings, "percentiles": [0.5, 99.5], "intensity_range": None})
     inference = ("run", "inference", "--config_file", bundle / "configs" / "inference.json", "--dataset_dir")
     assert "classifier.weight (3, 32, 1, 1, 1) instead of (2, 32, 1, 1, 1)" in last_line(*inference, data / "imagesTr")
     write_series(tmp_path / "scans" / "gap", np.zeros((8, 8, 6)), np.eye(4), leave_out=[3])
