@@ -11,7 +11,8 @@ RUN := $(BIN)/python -m monai.bundle run
 	$(BIN)/python -m pip install --quiet --requirement requirements.txt
 	touch $@
 
-# A small Med3D pre-trained on sample data, its encoder transferred to three tasks, and where the results lie.
+# A small Med3D pre-trained on sample data, its encoder transferred to three tasks, an encoder pre-trained without
+# labels, a comparison of both with a start from scratch, and where the results lie.
 # All of it is synthetic: it says nothing about medicine.
 demo: .venv/installed
 	$(BIN)/python scripts/prepare_data.py sample --out $(DEMO)/data
@@ -31,12 +32,18 @@ demo: .venv/installed
 	$(RUN) evaluating --config_file "['$(LIVER)/train.json','$(LIVER)/evaluate.json']" \
 	    --dataset_dir $(DEMO)/Synthetic_Livers --ckpt_dir $(DEMO)/liver_ct_fine_segmentation \
 	    --output_dir $(DEMO)/liver_ct_fine_segmentation/evaluation
+	$(call train,genesis_pretraining) --dataset_dir $(DEMO)/Synthetic_Livers --architecture resnet --epochs 8 \
+	    --val_interval 2 --draws_per_epoch 4 --max_tissue 1 --margin 0,0,0 --region 48,48,32
+	$(BIN)/python scripts/transfer_study.py run --bundle lung_nodule_ct_classification \
+	    --dataset_dir $(DEMO)/Synthetic_Nodules --out $(DEMO)/study --epochs 6 --seeds 0,1 \
+	    --inits "scratch,med3d=$(ENCODER),genesis=$(DEMO)/genesis_pretraining/checkpoints/encoder.pt"
 	@echo
 	@echo "Encoder  $(ENCODER)"
 	@ls $(DEMO)/*/eval/metrics.csv | sed 's/^/Metrics  /'
 	@ls $(DEMO)/*/eval*/*.png | sed 's/^/Picture  /'
 	@echo "Liver on unseen scans, Dice of the cascade and of an intensity window with its largest component:"
 	@grep -E '"(val_mean_dice|intensity_window_baseline)"' $(DEMO)/liver_ct_fine_segmentation/evaluation/evaluation.json
+	@echo "Comparison of initialisations, to open in a browser: $(CURDIR)/$(DEMO)/study/report.html"
 	@echo "All of it is made from synthetic volumes and says nothing about medicine."
 
 ENCODER = $(DEMO)/med3d_pretraining/checkpoints/encoder.pt
@@ -45,7 +52,7 @@ train = $(RUN) training --config_file bundles/$(1)/configs/train.json --depth 10
     --ckpt_dir $(DEMO)/$(1) --output_dir $(DEMO)/$(1)/eval
 
 test: .venv/installed
-	$(BIN)/python -m pytest --cov --cov-report=term --durations=15
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=2 --dist=worksteal --cov --cov-report=term --durations=15
 
 test-slow: .venv/installed
 	$(BIN)/python -m pytest -m slow --durations=15

@@ -17,6 +17,10 @@ class PrecisionInferer(Inferer):
 
     MONAI's ``amp`` argument reaches CUDA only. Results are float32, so that a loss is computed in full precision.
 
+    On a CPU, training on inputs of 16 voxels or fewer along the first axis stays in float32: there the maps get two
+    voxels thin, and oneDNN (torch 2.13) then makes bfloat16 weight gradients of 3x3x3 convolutions from memory that
+    was never written, other ones each time.
+
     Args:
         inferer: the inferer to run.
         bf16: autocast or not; true or false, also as text.
@@ -34,5 +38,6 @@ class PrecisionInferer(Inferer):
 
     def __call__(self, inputs: torch.Tensor, network: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Run ``network`` on ``inputs``; further arguments go to the inferer."""
-        with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=self.bf16):
+        thin = inputs.device.type == "cpu" and inputs.ndim == 5 and inputs.shape[2] <= 16 and torch.is_grad_enabled()
+        with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=self.bf16 and not thin):
             return self.inferer(inputs, network, *args, **kwargs).float()
