@@ -7,8 +7,6 @@ Example:
 from __future__ import annotations
 
 import csv
-import os
-import platform
 import re
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -17,7 +15,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-import monai
 import numpy as np
 import torch
 from monai.bundle import ConfigParser
@@ -30,6 +27,7 @@ from med3d_components.inferers import CascadeInferer, PrecisionInferer
 from med3d_components.networks import CascadeNet
 from med3d_components.transforms.spacing import MedianSpacingd
 from med3d_components.utils import atomic_path, move_aside, run_commands, write_json
+from med3d_components.utils.machine import describe_machine
 from med3d_components.weights import load_checkpoint
 
 Row = dict[str, str | float]
@@ -234,7 +232,7 @@ def report(title: str, rows: Sequence[Row], settings: Mapping[str, Any], out: st
 
     Files of an earlier run are moved to the folder ``earlier`` in ``out``.
     """
-    about = {**settings, **machine()}
+    about = {**settings, "threads": torch.get_num_threads(), **describe_machine()}
     for key, value in about.items():
         print(f"{key}: {value}")
     widths = {column: max(len(column), *(len(_cell(row[column])) for row in rows)) for column in rows[0]}
@@ -251,22 +249,6 @@ def report(title: str, rows: Sequence[Row], settings: Mapping[str, Any], out: st
         writer.writerows(rows)
     write_json(record, {"about": about, "rows": list(rows)})
     print(f"Wrote {table} and {record}.")
-
-
-def machine() -> dict[str, str | int]:
-    """Describe what the figures depend on."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return {
-        "cpu": names[0] if names else platform.processor() or platform.machine(),
-        "cores": os.cpu_count() or 0,
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "monai": monai.__version__,
-        "numpy": np.__version__,
-    }
 
 
 def _cell(value: str | float) -> str:

@@ -21,7 +21,7 @@ def test_the_spacing_benchmark_prints_a_table_and_writes_it_as_csv_and_json(monk
     run(monkeypatch, "spacing", "--size", "32,30,12", "--repeats", "1", "--out", str(tmp_path / "figures"))
 
     printed = capsys.readouterr().out
-    assert all(word in printed for word in (*COLUMNS, "cpu:", "threads:", "torch:", "label, nearest"))
+    assert all(word in printed for word in (*COLUMNS, "processor:", "threads:", "torch:", "label, nearest"))
     with (tmp_path / "figures" / "spacing.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == COLUMNS

@@ -26,8 +26,8 @@ from typing import IO, Any
 from tqdm import tqdm
 
 from med3d_components.study.bundles import sha256
-from med3d_components.study.machine import describe_machine
 from med3d_components.utils import write_json
+from med3d_components.utils.machine import describe_machine
 
 __all__ = ["Cell", "check_same", "last_line", "run_cells"]
 
