@@ -73,6 +73,12 @@ def test_the_cascade_benchmark_finds_equal_bits_on_the_scans_grid_and_nearly_equ
         assert row["ours_peak_mib"] >= 0
 
 
+def test_shuffling_is_measured_beside_a_loop_that_does_the_same(monkeypatch, tmp_path):
+    run(monkeypatch, "shuffling", "--size", "20,20,20", "--repeats", "1", "--out", str(tmp_path))
+    (row,) = json.loads((tmp_path / "shuffling.json").read_text(encoding="utf-8"))["rows"]
+    assert row["ratio"] == pytest.approx(row["baseline_s"] / row["ours_s"])
+
+
 def test_a_trained_network_is_measured_on_a_scan_or_not_at_all(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         run(monkeypatch, "cascade", "--image", "ct.nii.gz")
