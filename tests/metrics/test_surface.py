@@ -66,6 +66,13 @@ def test_concentric_balls_are_apart_by_the_difference_of_their_radii(growth: flo
     assert result["relative volume difference"] == pytest.approx((1 + growth / radius) ** 3 - 1, rel=0.02)
 
 
+@pytest.mark.parametrize("spacing", [(0.8, 1.0, 1.25), (0.7, 0.7, 1.5)])
+def test_distances_far_above_the_voxels_size_are_right_to_one_percent(spacing: tuple[float, float, float]) -> None:
+    result = scores(ball(50, 52, spacing), ball(10, 52, spacing), spacing)
+    assert result["assd mm"] == pytest.approx(40, rel=0.01)
+    assert result["hd95 mm"] == pytest.approx(40, rel=0.01)
+
+
 # MONAI warns of an argument that its own function passes.
 @pytest.mark.filterwarnings("ignore:.*always_return_as_numpy:FutureWarning")
 def test_scores_are_those_of_monai() -> None:
