@@ -20,7 +20,7 @@ from monai.utils import ImageMetaKey
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
-from med3d_components.inferers.sliding_window import LAYOUTS
+from med3d_components.inferers.sliding_window import LAYOUTS, trim_region
 
 __all__ = ["BACKGROUND_LOGIT", "Box", "CascadeInferer"]
 
@@ -41,7 +41,8 @@ class CascadeInferer(Inferer):
 
     1. The volume, resized to ``coarse_size`` (trilinear, without smoothing), goes through ``network.locate``. The
        largest connected component of the voxels where foreground is likelier than background is the organ.
-    2. Its bounding box in the scan, widened by ``margin_mm`` on all sides and clipped to the scan, is the region.
+    2. Its bounding box in the scan, widened by ``margin_mm`` on all sides and clipped to the scan, is the region. Where
+       that saves a window, the margin is up to a quarter less.
     3. ``network`` slides over the region in windows, blended with Gaussian weights. Windows reach out of a region
        that is smaller than they are, as far as the scan goes.
     4. Of the foreground, all classes together, the largest connected component stays.
@@ -50,7 +51,7 @@ class CascadeInferer(Inferer):
     the other classes its negative. A scan without an organ is background throughout, and a warning says so.
 
     Args:
-        region: window of the fine network, in voxels per axis.
+        region: window of the fine network, in voxels per axis, as in its training.
         coarse_size: voxels per axis that the whole scan is resized to for the coarse network.
         margin_mm: added on each side of the organ's bounding box, in mm: one number, or one per axis of the volume.
         overlap: of neighbouring windows, as a share of the window.
@@ -157,25 +158,31 @@ class CascadeInferer(Inferer):
             logger.warning("%s: the coarse stage found no organ, so all of the volume is background.", name)
             return None
         size = np.array(volume.shape[2:])
-        box = np.array(generate_spatial_bounding_box(organ[None]))
         # Coarse voxel i covers [i, i + 1) * scale of the scan.
-        edges = box * size / organ.shape + np.outer([-1, 1], self.margin_mm / np.array(spacing))
+        box = np.array(generate_spatial_bounding_box(organ[None])) * size / organ.shape
+        margin = self.margin_mm / np.array(spacing)
         # Rounded first: the noise of an affine in float32 must not add a voxel.
-        edges = np.clip(edges, 0, size).round(4)
+        edges = np.clip(box + np.outer([-1, 1], margin), 0, size).round(4)
         starts, stops = np.floor(edges[0]).astype(int), np.ceil(edges[1]).astype(int)
         if np.any(starts == 0) or np.any(stops == size):
             logger.info("%s: the region touches the border of the scan, which may cut the organ off.", name)
-        return tuple(zip(starts.tolist(), stops.tolist(), strict=True))
+        region = tuple(zip(starts.tolist(), stops.tolist(), strict=True))
+        if self.grid == "scan":
+            return region
+        # Of what lies around the organ, a quarter of the margin is not worth a window.
+        slack = (np.abs(edges - box) / 4).astype(int)
+        return tuple(
+            trim_region(*region[axis], self.window[axis], self.overlap, (slack[0, axis], slack[1, axis]))
+            for axis in range(3)
+        )
 
     def _segment(
         self, volume: torch.Tensor, region: Box, name: str, network: Any, *args: Any, **kwargs: Any
     ) -> torch.Tensor:
         """Return the fine logits (1, C, h, w, d) of a region, all components but the largest dropped."""
-        lay = LAYOUTS[self.grid]
-        lengths = volume.shape[2:]
         reach = tuple(
-            lay(*edges, length, window, self.overlap)
-            for edges, length, window in zip(region, lengths, self.window, strict=True)
+            LAYOUTS[self.grid](*edges, length, window, self.overlap)
+            for edges, length, window in zip(region, volume.shape[2:], self.window, strict=True)
         )
         # A view, so that windows have the memory layout that they have in the whole scan.
         logits = self.sliding(volume[_slices(reach)], network, *args, **kwargs).float()

@@ -13,10 +13,9 @@ from typing import Any
 import torch
 from torch import nn
 from torch.jit import is_scripting  # type: ignore[attr-defined]
-from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from med3d_components.networks.resnet import DilatedResNet
+from med3d_components.networks.resnet import DilatedResNet, upsample_to
 from med3d_components.utils import as_flag
 
 __all__ = ["RATES", "DenseASPP3D", "Med3DDenseASPPNet", "fit_rates"]
@@ -217,7 +216,7 @@ class Med3DDenseASPPNet(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map volumes (B, in_channels, H, W, D) of any size to logits (B, num_classes, H, W, D)."""
         logits = self.classifier(self.dropout(self.aspp(self.encoder(x)[-1])))
-        return F.interpolate(logits, size=x.shape[2:], mode="trilinear", align_corners=False)
+        return upsample_to(x, logits)
 
 
 class CheckpointedSequential(nn.Sequential):

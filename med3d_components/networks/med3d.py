@@ -7,9 +7,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
-from med3d_components.networks.resnet import DilatedResNet
+from med3d_components.networks.resnet import DilatedResNet, upsample_to
 
 __all__ = ["Med3DNet"]
 
@@ -81,7 +80,7 @@ class Med3DNet(nn.Module):
         for key, branch in self.branches.items():  # TorchScript cannot look a module up by a name
             if key == name:
                 logits = branch(feature)
-        return F.interpolate(logits, size=x.shape[2:], mode="trilinear", align_corners=False)
+        return upsample_to(x, logits)
 
     def _check_domain(self, name: str) -> None:
         if name not in self.domains:

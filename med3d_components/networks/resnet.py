@@ -27,7 +27,7 @@ from torch import nn
 
 from med3d_components.utils import as_flag
 
-__all__ = ["DEPTHS", "DilatedResNet"]
+__all__ = ["DEPTHS", "DilatedResNet", "upsample_to"]
 
 
 class Architecture(NamedTuple):
@@ -172,6 +172,23 @@ class DilatedResNet(nn.Module):
         for module in modules:
             self.get_submodule(module).requires_grad_(False)
         return modules
+
+
+def upsample_to(x: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    """Up-sample what was made of the encoder's deepest map of a volume, trilinearly, to the volume's size.
+
+    By the stride of 8, whatever the size: the encoder rounds a size up to a multiple of 8, and stretching its map to
+    the size itself would move structures. What lies beyond the volume is cut off.
+
+    Args:
+        x: volumes (B, any, H, W, D).
+        logits: (B, C, h, w, d), h being H / 8 rounded up, and so on.
+
+    Returns:
+        (B, C, H, W, D).
+    """
+    up = nn.functional.interpolate(logits, scale_factor=8.0, mode="trilinear", align_corners=False)
+    return up[:, :, : x.shape[2], : x.shape[3], : x.shape[4]]
 
 
 class ShortcutA(nn.Module):

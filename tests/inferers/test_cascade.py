@@ -69,7 +69,7 @@ def with_affine(scan: torch.Tensor, spacing: Sequence[float] = SPACING, file: st
 
 
 def cascade(**settings: Any) -> CascadeInferer:
-    return CascadeInferer(**{"region": (16, 16, 16), "coarse_size": (20, 15, 10), "margin_mm": 4, **settings})
+    return CascadeInferer(**{"region": (24, 24, 24), "coarse_size": (20, 15, 10), "margin_mm": 4, **settings})
 
 
 def inside(logits: torch.Tensor, region: Box | None) -> torch.Tensor:
@@ -282,9 +282,18 @@ def test_a_region_smaller_than_the_window_is_seen_with_its_surroundings() -> Non
     forward = network.forward
     network.forward = lambda x: (shown.append(x.clone()), forward(x))[1]  # type: ignore[method-assign]
     scan = scan_with(BLOCK)[None] + 0.25
-    cascade(margin_mm=0, spacing=SPACING)(scan, network)
+    cascade(region=(16, 16, 16), margin_mm=0, spacing=SPACING)(scan, network)
     assert len(shown) == 1
     assert shown[0].min() == 0.25  # no zeros of padding
+
+
+def test_a_part_of_the_margin_gives_way_where_that_saves_windows() -> None:
+    """26 voxels of the second axis take two windows of 24; a margin of 7 instead of 8 voxels leaves 24."""
+    regions = {"scan": ((0, 36), (2, 28), (4, 16)), "region": ((0, 36), (3, 27), (4, 16))}
+    for grid, region in regions.items():
+        inferer = cascade(margin_mm=16, grid=grid)
+        inferer(with_affine(scan_with(BLOCK)[None]), Oracle())
+        assert inferer.regions == [region]
 
 
 @pytest.mark.parametrize("grid", ["region", "scan"])

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from monai.data.utils import dense_patch_slices
 from monai.inferers import SlidingWindowInferer
+from monai.inferers.utils import _get_scan_interval
 
 from med3d_components.inferers import DomainSlidingWindowInferer
-from med3d_components.inferers.sliding_window import snap_to_scan, widen_to_window
+from med3d_components.inferers.sliding_window import snap_to_scan, trim_region, widen_to_window
 
 
 def test_windows_have_the_size_of_the_domain_and_the_network_is_told_it() -> None:
@@ -61,3 +63,27 @@ def test_a_widened_region_holds_a_window_as_far_as_the_scan_goes(region: tuple[i
 
 def test_a_region_is_widened_to_both_sides_alike() -> None:
     assert widen_to_window(14, 16, 30, 8, 0.25) == (11, 19)
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5])
+@pytest.mark.parametrize("slack", [(0, 0), (3, 3), (0, 5), (5, 0)])
+def test_a_region_is_trimmed_within_the_slack_and_only_where_that_saves_a_window(
+    slack: tuple[int, int], overlap: float
+) -> None:
+    saved = 0
+    for length in range(1, 150):
+        start, stop = trim_region(100, 100 + length, 32, overlap, slack)
+        assert 0 <= start - 100 <= slack[0]
+        assert 0 <= 100 + length - stop <= slack[1]
+        fewer = count_windows(length, 32, overlap) - count_windows(stop - start, 32, overlap)
+        assert fewer == (1 if stop - start < length else 0)
+        saved += fewer
+    assert (saved > 0) == (sum(slack) > 0)
+
+
+def count_windows(length: int, window: int, overlap: float) -> int:
+    """Count the windows that MONAI slides over a length, along one axis."""
+    if length <= window:
+        return 1
+    interval = _get_scan_interval([length], [window], 1, [overlap])
+    return len(list(dense_patch_slices([length], [window], interval)))
