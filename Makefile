@@ -33,7 +33,7 @@ demo: .venv/installed
 	    --dataset_dir $(DEMO)/Synthetic_Livers --ckpt_dir $(DEMO)/liver_ct_fine_segmentation \
 	    --output_dir $(DEMO)/liver_ct_fine_segmentation/evaluation
 	$(call train,genesis_pretraining) --dataset_dir $(DEMO)/Synthetic_Livers --architecture resnet --epochs 8 \
-	    --val_interval 2 --draws_per_epoch 4 --max_tissue 1 --margin 0,0,0 --region 48,48,32
+	    --val_interval 4 --draws_per_epoch 1 --max_tissue 1 --margin 0,0,0 --region 48,48,32
 	$(BIN)/python scripts/transfer_study.py run --bundle lung_nodule_ct_classification \
 	    --dataset_dir $(DEMO)/Synthetic_Nodules --out $(DEMO)/study --epochs 6 --seeds 0,1 \
 	    --inits "scratch,med3d=$(ENCODER),genesis=$(DEMO)/genesis_pretraining/checkpoints/encoder.pt"
