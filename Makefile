@@ -36,6 +36,7 @@ demo: .venv/installed
 	    --val_interval 4 --draws_per_epoch 1 --max_tissue 1 --margin 0,0,0 --region 48,48,32
 	$(BIN)/python scripts/transfer_study.py run --bundle lung_nodule_ct_classification \
 	    --dataset_dir $(DEMO)/Synthetic_Nodules --out $(DEMO)/study --epochs 6 --seeds 0,1 \
+	    --options '{"cube_size": [32, 32, 32]}' \
 	    --inits "scratch,med3d=$(ENCODER),genesis=$(DEMO)/genesis_pretraining/checkpoints/encoder.pt"
 	@echo
 	@echo "Encoder  $(ENCODER)"
