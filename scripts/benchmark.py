@@ -6,14 +6,10 @@ Example:
 
 from __future__ import annotations
 
-import csv
-import re
-import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from functools import partial
 from pathlib import Path
-from statistics import median
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,14 +22,9 @@ from monai.utils import set_determinism
 from med3d_components.inferers import CascadeInferer, PrecisionInferer
 from med3d_components.networks import CascadeNet
 from med3d_components.transforms import MedianSpacingd, RandPixelShuffled
-from med3d_components.utils import atomic_path, move_aside, run_commands, write_json
-from med3d_components.utils.machine import describe_machine
+from med3d_components.utils import run_commands
+from med3d_components.utils.measuring import Measured, Row, compare, measure, report
 from med3d_components.weights import load_checkpoint
-
-Row = dict[str, str | float]
-
-LONG_S = 30.0
-"""A run that takes longer is measured once, without a run before it."""
 
 FINE_BUNDLE = Path(__file__).parent.parent / "bundles" / "liver_ct_fine_segmentation"
 
@@ -194,91 +185,6 @@ def _shuffle_by_loop(cube: np.ndarray) -> np.ndarray:
         window = tuple(slice(start, start + side) for start, side in zip(starts, sides, strict=True))
         shuffled[window] = rng.permutation(cube[window].ravel()).reshape(sides)
     return shuffled
-
-
-class Measured(NamedTuple):
-    """Median time of runs, the greatest memory above that before one, and what the last one returned."""
-
-    seconds: float
-    peak_mib: float
-    result: Any
-
-
-def measure(runs: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, Measured]:
-    """Run each in alternation, after one run of each that does not count unless it takes over ``LONG_S``."""
-    if repeats < 1:
-        raise ValueError(f"repeats is {repeats}, but must be 1 or more.")
-    first = {name: _measure_once(run) for name, run in runs.items()}
-    if max(one.seconds for one in first.values()) > LONG_S:
-        return first
-    again = [{name: _measure_once(run) for name, run in runs.items()} for _ in range(repeats)]
-    return {
-        name: Measured(
-            median(turn[name].seconds for turn in again),
-            max(turn[name].peak_mib for turn in again),
-            again[-1][name].result,
-        )
-        for name in runs
-    }
-
-
-def _measure_once(run: Callable[[], Any]) -> Measured:
-    before = _reset_peak()
-    start = time.perf_counter()
-    result = run()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return Measured(time.perf_counter() - start, _peak() - before, result)
-
-
-def _reset_peak() -> float:
-    """Forget the peak of resident memory, where the system can; return what is held now in MiB."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    except OSError:
-        return float("nan")
-    return _peak()
-
-
-def _peak() -> float:
-    """Return the greatest resident memory in MiB since it was reset."""
-    found = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text(encoding="ascii"))
-    return int(found[1]) / 1024 if found else float("nan")
-
-
-def compare(name: str, ours: Callable[[], Any], baseline: Callable[[], Any], repeats: int) -> Row:
-    """Time both in alternation and return their medians in seconds."""
-    measured = measure({"ours": ours, "baseline": baseline}, repeats)
-    ours_s, baseline_s = measured["ours"].seconds, measured["baseline"].seconds
-    return {"name": name, "ours_s": ours_s, "baseline_s": baseline_s, "ratio": baseline_s / ours_s}
-
-
-def report(title: str, rows: Sequence[Row], settings: Mapping[str, Any], out: str | None) -> None:
-    """Print the rows as a table below the machine and versions; write both to ``out`` if given.
-
-    Files of an earlier run are moved to the folder ``earlier`` in ``out``.
-    """
-    about = {**settings, "threads": torch.get_num_threads(), **describe_machine()}
-    for key, value in about.items():
-        print(f"{key}: {value}")
-    widths = {column: max(len(column), *(len(_cell(row[column])) for row in rows)) for column in rows[0]}
-    header: Row = {column: column for column in widths}
-    for line in (header, *rows):
-        print("  ".join(_cell(line[column]).ljust(width) for column, width in widths.items()).rstrip())
-    if out is None:
-        return
-    table, record = Path(out, f"{title}.csv"), Path(out, f"{title}.json")
-    move_aside([table, record], Path(out, "earlier"))
-    with atomic_path(table) as path, path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(widths))
-        writer.writeheader()
-        writer.writerows(rows)
-    write_json(record, {"about": about, "rows": list(rows)})
-    print(f"Wrote {table} and {record}.")
-
-
-def _cell(value: str | float) -> str:
-    return value if isinstance(value, str) else f"{value:.4g}"
 
 
 class _MarkedNet(CascadeNet):

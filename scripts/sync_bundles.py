@@ -33,15 +33,17 @@ def sync(check: bool = False, bundles: str = str(ROOT / "bundles")) -> None:
     """
     different = []
     for bundle in sorted(path.parent.parent for path in Path(bundles).glob("*/configs/metadata.json")):
-        wanted = {bundle / target: (CANONICAL / name).read_text() for name, target in FILES.items()}
+        wanted = {bundle / target: (CANONICAL / name).read_text(encoding="utf-8") for name, target in FILES.items()}
         train = bundle / "configs" / "train.json"
-        wanted[train] = with_engine(train.read_text(), (CANONICAL / "engine.json").read_text())
+        wanted[train] = with_engine(
+            train.read_text(encoding="utf-8"), (CANONICAL / "engine.json").read_text(encoding="utf-8")
+        )
         for path, text in wanted.items():
-            if path.is_file() and path.read_text() == text:
+            if path.is_file() and path.read_text(encoding="utf-8") == text:
                 continue
             different.append(str(path))
             if not check:
-                path.write_text(text)
+                path.write_text(text, encoding="utf-8")
     if check and different:
         sys.exit(f"error: {', '.join(different)} differ from scripts/canonical; run `python scripts/sync_bundles.py`.")
     print(f"{len(different)} copies written." if not check else "All copies are equal.")

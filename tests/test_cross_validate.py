@@ -39,11 +39,11 @@ def test_every_nodule_is_scored_once_by_a_network_that_never_saw_it(
     rows = read_table(out / "cases.csv")
     assert sorted(row["case"] for row in rows) == [f"image_{patient}" for patient in range(8)]
     for fold in range(2):
-        split = json.loads((out / f"fold_{fold}" / "eval" / "split.json").read_text())
+        split = json.loads((out / f"fold_{fold}" / "eval" / "split.json").read_text(encoding="utf-8"))
         found = {row["case"]: row["probability"] for row in read_table(out / f"fold_{fold}" / "eval" / "cases.csv")}
         assert set(found) == set(split["validation"])
         assert all(row["probability"] == found[row["case"]] for row in rows if row["case"] in found)
-    scores = json.loads((out / "scores.json").read_text())
+    scores = json.loads((out / "scores.json").read_text(encoding="utf-8"))
     assert scores["size alone"]["auc"] == 1
     assert len(scores["network"]["auc of each fold"]) == 2
     assert "size alone   AUC 1.000 (1.000 to 1.000), accuracy 1.000" in capfd.readouterr().out

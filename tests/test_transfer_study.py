@@ -70,7 +70,10 @@ def test_a_study_of_real_trainings_goes_on_where_it_was_stopped(run_study: RunSt
         ("2", "2"),
     ]
     folders = {share: out / "cells" / f"R10_med3d_share{share}_seed0" for share in ("1", "0.5")}
-    splits = {share: json.loads((folder / "eval" / "split.json").read_text()) for share, folder in folders.items()}
+    splits = {
+        share: json.loads((folder / "eval" / "split.json").read_text(encoding="utf-8"))
+        for share, folder in folders.items()
+    }
     assert set(splits["0.5"]["training"]) < set(splits["1"]["training"])
     assert splits["0.5"]["validation"] == splits["1"]["validation"]
     log = (folders["1"] / "log.txt").read_text(encoding="utf-8")
@@ -95,10 +98,10 @@ def test_seeds_are_added_and_other_settings_refused(run_study: RunStudy, stub: S
     assert f"{tmp_path / 'study' / 'report.html'} is written" in output
     line = run_study("run", "--seeds", "0", "--epochs", 4, "--val_interval", 2, code=1)
     assert "epochs was 2 and is now 4; give them as they were, or choose another folder with --out." in line
-    before = (tmp_path / "study" / "study.csv").read_text()
+    before = (tmp_path / "study" / "study.csv").read_text(encoding="utf-8")
     (tmp_path / "study" / "study.csv").unlink()
     run_study("report")
-    assert (tmp_path / "study" / "study.csv").read_text() == before
+    assert (tmp_path / "study" / "study.csv").read_text(encoding="utf-8") == before
 
 
 def test_failed_trainings_end_the_study_with_an_error_and_a_report(

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from med3d_components.data.domains import DOMAINS_3DSEG8
-from med3d_components.data.draw import draw_key, take_share
+from med3d_components.data.draw import draw_key, draw_split, take_share
 from med3d_components.data.headers import Header, read_header
 from med3d_components.data.listing import case_name
 from med3d_components.utils import as_flag
@@ -57,8 +57,7 @@ class Domain:
         used, at least one case; it is part of any larger share, and the validation cases stay the same.
         """
         drawn = sorted(self.cases, key=lambda case: draw_key(seed, self.name, case.name))
-        count = min(max(1, round(val_fraction * len(drawn))), len(drawn) - 1)
-        training, validation = (drawn, drawn) if val_fraction == 1 else (drawn[count:], drawn[:count])
+        training, validation = draw_split(drawn, val_fraction)
         return sorted(take_share(training, train_share), key=_name), sorted(validation, key=_name)
 
 

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-__all__ = ["draw_fold", "draw_key", "draw_patients", "take_share"]
+__all__ = ["draw_fold", "draw_key", "draw_patients", "draw_split", "take_share"]
 
 T = TypeVar("T")
 
@@ -39,6 +39,23 @@ def take_share(drawn: Sequence[T], train_share: float) -> list[T]:
     if not (is_number and 0 < train_share <= 1):
         raise ValueError(f"train_share is {train_share!r}, but must be a number above 0 and at most 1.")
     return list(drawn[: max(1, round(train_share * len(drawn)))])
+
+
+def draw_split(drawn: Sequence[T], val_fraction: float) -> tuple[list[T], list[T]]:
+    """Return what to train and what to validate on, at least one of each.
+
+    Args:
+        drawn: two or more, in an order such as that of :func:`draw_key`.
+        val_fraction: share to validate on; with 1 all are in both.
+
+    Example:
+        >>> draw_split(["a", "b", "c"], val_fraction=0.1)
+        (['b', 'c'], ['a'])
+    """
+    if val_fraction == 1:
+        return list(drawn), list(drawn)
+    count = min(max(1, round(val_fraction * len(drawn))), len(drawn) - 1)
+    return list(drawn[count:]), list(drawn[:count])
 
 
 def draw_fold(items: Sequence[Mapping[str, Any]], folds: int, fold: int, seed: int) -> set[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from med3d_components.data.draw import draw_key
+from med3d_components.data.draw import draw_key, draw_split
 from med3d_components.data.listing import case_name, list_images
 
 __all__ = ["ImageDatalist"]
@@ -17,7 +17,7 @@ class ImageDatalist:
     Args:
         dataset_dir: folder of NIfTI, NRRD or MetaImage files and of folders with a DICOM series; or a folder in the
             layout of the Medical Segmentation Decathlon, of which ``imagesTr`` is taken.
-        val_fraction: share of the volumes used for validation, at least one.
+        val_fraction: share of the volumes used for validation, at least one; with 1 all are used for both.
         draws: how often each training volume is listed, to draw so many times from it in an epoch.
         seed: of the split, which depends on it and the volumes' names alone.
 
@@ -47,7 +47,7 @@ class ImageDatalist:
         self.name = folder.name
         cases = {case_name(item["image"]): item for item in items}
         drawn = sorted(cases, key=lambda case: draw_key(seed, self.name, case))
-        count = min(max(1, round(val_fraction * len(drawn))), len(drawn) - 1)
-        self.split = {"training": sorted(drawn[count:]), "validation": sorted(drawn[:count])}
+        training, validation = draw_split(drawn, val_fraction)
+        self.split = {"training": sorted(training), "validation": sorted(validation)}
         items_of = {part: [{**cases[case], "case": case} for case in names] for part, names in self.split.items()}
         self.training, self.validation = items_of["training"] * draws, items_of["validation"]

@@ -170,10 +170,9 @@ class CascadeInferer(Inferer):
         if self.grid == "scan":
             return region
         # Of what lies around the organ, a quarter of the margin is not worth a window.
-        slack = (np.abs(edges - box) / 4).astype(int)
+        slack = (np.abs(edges - box) / 4).astype(int).T.tolist()
         return tuple(
-            trim_region(*region[axis], self.window[axis], self.overlap, (slack[0, axis], slack[1, axis]))
-            for axis in range(3)
+            trim_region(*region[axis], self.window[axis], self.overlap, tuple(slack[axis])) for axis in range(3)
         )
 
     def _segment(

@@ -39,7 +39,7 @@ each_bundle = pytest.mark.parametrize("bundle", BUNDLES, ids=lambda path: path.n
 
 
 def read(path: Path) -> dict[str, object]:
-    content: dict[str, object] = json.loads(path.read_text())
+    content: dict[str, object] = json.loads(path.read_text(encoding="utf-8"))
     return content
 
 
@@ -75,7 +75,7 @@ def imported_packages() -> set[str]:
     """Return the names of the third-party packages that the package imports or MONAI's handlers need."""
     found = {"itk", "scipy", "skimage", "tqdm", "tensorboard", "fire"}  # MONAI, ignite and torch import these late
     for path in (ROOT / "med3d_components").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and node.module:
                 found.add(node.module.partition(".")[0])
             elif isinstance(node, ast.Import):
@@ -92,7 +92,7 @@ def test_metadata_names_every_package_that_is_needed(bundle: Path) -> None:
 
 
 def test_requirements_pin_every_dependency_of_the_package() -> None:
-    pins = re.findall(r"^([\w-]+)==", (ROOT / "requirements.txt").read_text(), re.MULTILINE)
+    pins = re.findall(r"^([\w-]+)==", (ROOT / "requirements.txt").read_text(encoding="utf-8"), re.MULTILINE)
     declared = [re.split(r"[<>=~; ]", line)[0] for line in metadata.requires("med3d-components") or []]
     assert set(declared) == set(pins)
 
@@ -136,13 +136,13 @@ def test_the_copies_in_the_bundles_equal_their_source() -> None:
 
 def test_a_changed_copy_is_found_and_written_anew(copies: Path) -> None:
     train = copies / BUNDLES[0].name / "configs" / "train.json"
-    original = train.read_text()
+    original = train.read_text(encoding="utf-8")
     train.write_text(original.replace('"train_handlers": "@train#handlers"', '"train_handlers": []'))
     (train.parent / "logging.conf").unlink()
     with pytest.raises(SystemExit, match=r"logging\.conf.*train\.json differ"):
         sync(check=True, bundles=str(copies))
     sync(bundles=str(copies))
-    assert train.read_text() == original
+    assert train.read_text(encoding="utf-8") == original
     sync(check=True, bundles=str(copies))
 
 

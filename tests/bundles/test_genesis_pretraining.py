@@ -43,7 +43,7 @@ def test_the_published_network_trains_is_evaluated_restores_and_starts_the_other
         *("--max_tissue", 1, "--num_workers", 0),
         cwd=bundle,
     )
-    scores = json.loads((bundle / "eval" / "evaluation" / "evaluation.json").read_text())
+    scores = json.loads((bundle / "eval" / "evaluation" / "evaluation.json").read_text(encoding="utf-8"))
     best = torch.load(bundle / "checkpoints" / "last.pt", weights_only=True)["best"]["score"]
     assert scores["val_restored"] == pytest.approx(best, abs=1e-4)
     assert 0 < scores["val_mse/mean image"] < scores["val_mse/unchanged"]
@@ -63,7 +63,7 @@ def test_the_published_network_trains_is_evaluated_restores_and_starts_the_other
     assert "out_tr" in output
     assert "100.0 % of the values" in output
     assert "non-commercial" not in output  # these weights are not the published ones
-    settings = json.loads((lungs / "models" / "settings.json").read_text())
+    settings = json.loads((lungs / "models" / "settings.json").read_text(encoding="utf-8"))
     assert (settings["architecture"], settings["depth"], settings["intensity_range"]) == (
         "genesis",
         None,

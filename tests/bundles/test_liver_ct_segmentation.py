@@ -31,18 +31,18 @@ def test_an_encoder_goes_from_pre_training_to_the_coarse_and_the_fine_network(
     model = torch.load(coarse / "models" / "model.pt", weights_only=True)
 
     # The fine bundle looks for the coarse model in the folder beside its own.
-    settings = json.loads((coarse / "models" / "settings.json").read_text())
+    settings = json.loads((coarse / "models" / "settings.json").read_text(encoding="utf-8"))
     own = {"coarse": settings, "coarse_checkpoint": str(coarse / "models" / "model.pt")}
     (fine / "configs" / "own.json").write_text(json.dumps(own))
     run_bundle("run", "training", *smoke, configs(fine, "train", "smoke", "own"), *encoder, cwd=tmp_path)
     both = torch.load(fine / "models" / "model.pt", weights_only=True)
     assert all(torch.equal(both[f"coarse.{name}"], value) for name, value in model.items())
-    trained = json.loads((fine / "models" / "settings.json").read_text())
+    trained = json.loads((fine / "models" / "settings.json").read_text(encoding="utf-8"))
     assert trained["coarse"]["size"] == settings["size"]
     assert trained["spacing"] == [1.0, 1.0, 1.5]
 
     run_bundle("run", "evaluating", "--dataset_dir", data, "--config_file", configs(fine, "train", "evaluate"))
-    scores = json.loads((fine / "eval" / "evaluation" / "evaluation.json").read_text())
+    scores = json.loads((fine / "eval" / "evaluation" / "evaluation.json").read_text(encoding="utf-8"))
     assert {"lits/dice global/class 1", "lits/hd95 mm/class 1", "lits/missed/class 1"} <= set(scores)
     assert list(read_table(fine / "eval" / "evaluation" / "cases.csv")[0])[:3] == [
         "case",

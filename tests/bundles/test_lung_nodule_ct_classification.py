@@ -65,7 +65,7 @@ def test_train_from_an_encoder_evaluate_and_infer_from_the_root_inside_and_elsew
 
     files = "['configs/train.json','configs/evaluate.json']"
     run_bundle("run", "evaluating", "--config_file", files, "--dataset_dir", data, cwd=bundle)
-    scores = json.loads((bundle / "eval" / "evaluation" / "evaluation.json").read_text())
+    scores = json.loads((bundle / "eval" / "evaluation" / "evaluation.json").read_text(encoding="utf-8"))
     assert scores["val_auc"] == pytest.approx(best["score"], abs=1e-6)
     assert scores["size_baseline"] == 1
     rows = read_table(bundle / "eval" / "evaluation" / "cases.csv")
@@ -86,7 +86,7 @@ def test_foreseeable_mistakes_end_in_one_line(bundle: Path, data: Path, tmp_path
         return run_bundle(*smoke, *arguments, fails=True).rstrip().splitlines()[-1]
 
     assert "benign and 0 malignant nodules, but needs both" in last_line("--threshold", 5)
-    content = json.loads((data / "dataset.json").read_text())
+    content = json.loads((data / "dataset.json").read_text(encoding="utf-8"))
     content["nodules"][1]["center_mm"] = [0, 0, 500]
     write_json(data / "dataset.json", content)
     line = last_line()
@@ -118,7 +118,7 @@ def test_a_cube_without_a_centre_is_classified_whole(
     workflow = ConfigWorkflow(str(bundle / "configs" / "inference.json"), **arguments)
     workflow.initialize()
     workflow.run()
-    rows = json.loads((bundle / "eval" / "inference" / "predictions.json").read_text())
+    rows = json.loads((bundle / "eval" / "inference" / "predictions.json").read_text(encoding="utf-8"))
     assert [row["case"] for row in rows] == ["a", "b"]
     for row in rows:
         assert row["probability of benign"] + row["probability of malignant"] == pytest.approx(1, abs=1e-5)

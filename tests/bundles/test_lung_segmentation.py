@@ -49,7 +49,7 @@ def test_train_from_an_encoder_evaluate_and_infer_from_the_root_inside_and_elsew
 
     files = "['configs/train.json','configs/evaluate.json']"
     run_bundle("run", "evaluating", "--config_file", files, "--dataset_dir", data, cwd=bundle)
-    scores = json.loads((bundle / "eval" / "evaluation" / "evaluation.json").read_text())
+    scores = json.loads((bundle / "eval" / "evaluation" / "evaluation.json").read_text(encoding="utf-8"))
     assert scores["val_mean_dice"] == pytest.approx(weights["best"]["score"], abs=1e-6)
     assert 0 < scores["image_blind_baseline"] < 1
 

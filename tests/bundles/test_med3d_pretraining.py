@@ -68,17 +68,17 @@ def test_train_evaluate_and_infer_from_the_root_inside_and_elsewhere(
     assert {path.name for path in (bundle / "checkpoints").iterdir()} == {"last.pt", "encoder.pt"}
     names = {"metrics.csv", "cases.csv", "curves.png", "overlays.png", "split.json", "tensorboard"}
     assert {path.name for path in (bundle / "eval").iterdir()} == names
-    with (bundle / "eval" / "metrics.csv").open(newline="") as file:
+    with (bundle / "eval" / "metrics.csv").open(newline="", encoding="utf-8") as file:
         table = list(csv.DictReader(file))
     assert list(table[0])[:5] == ["epoch", "train_loss", "val_mean_dice", "ct", "mr"]
     assert [row["epoch"] for row in table] == ["1", "2"]
-    settings = json.loads((bundle / "models" / "settings.json").read_text())
+    settings = json.loads((bundle / "models" / "settings.json").read_text(encoding="utf-8"))
     assert settings["spacing"] == {"ct": [1.0, 1.0, 2.0], "mr": [1.0, 1.0, 1.0]}
 
     # From inside the bundle: the weights decide depth and domains, not the flags.
     files = "['configs/train.json','configs/evaluate.json']"
     run_bundle("run", "evaluating", "--config_file", files, "--dataset_dir", data, cwd=bundle)
-    scores = json.loads((bundle / "eval" / "evaluation" / "evaluation.json").read_text())
+    scores = json.loads((bundle / "eval" / "evaluation" / "evaluation.json").read_text(encoding="utf-8"))
     best = read(bundle / "checkpoints" / "last.pt")["best"]
     assert scores["val_mean_dice"] == pytest.approx(best["score"], abs=1e-6)  # type: ignore[index, call-overload]
     assert 0 < scores["image_blind_baseline"] < 1
@@ -114,12 +114,12 @@ def test_wrong_input_ends_in_one_line_and_leaves_the_earlier_model(
     path = data / "ct" / "imagesTr" / "case_0.nii.gz"
     path.write_bytes(path.read_bytes()[:-500])
     assert "case_0.nii.gz is cut off" in last_line()
-    assert (bundle / "models" / "model.pt").read_text() == "precious"
+    assert (bundle / "models" / "model.pt").read_text(encoding="utf-8") == "precious"
     # What only the voxels tell is found while training runs; the earlier model was moved, not lost.
     nib.save(nib.Nifti1Image(np.full((24, 28, 20), np.nan, np.float32), np.diag([1, 1, 2, 1])), path)
     line = last_line("--num_workers", 1)
     assert line == f"error: {path}: the image holds NaN or infinite voxels; replace them, or leave the case out."
-    assert (bundle / "checkpoints" / "previous" / "1" / "model.pt").read_text() == "precious"
+    assert (bundle / "checkpoints" / "previous" / "1" / "model.pt").read_text(encoding="utf-8") == "precious"
 
 
 def test_a_killed_run_resumes_bit_equal_with_any_number_of_workers(
@@ -141,7 +141,7 @@ def test_a_killed_run_resumes_bit_equal_with_any_number_of_workers(
         assert same(read(folder / "checkpoints" / "last.pt"), whole)
         assert same(read(folder / "models" / "model.pt"), read(tmp_path / "whole" / "models" / "model.pt"))
         table = "eval/metrics.csv"
-        assert (folder / table).read_text() == (tmp_path / "whole" / table).read_text()
+        assert (folder / table).read_text(encoding="utf-8") == (tmp_path / "whole" / table).read_text(encoding="utf-8")
 
 
 def test_export_and_load_rebuild_the_trained_network_from_its_settings(
@@ -190,7 +190,7 @@ def test_two_processes_train_one_network_and_validate_as_one(
     bundle: Path, data: Path, tmp_path: Path, run_bundle: RunBundle
 ) -> None:
     keep = "$torch.save(@network_def.state_dict(), os.path.join(@ckpt_dir, 'rank' + str(idist.get_rank()) + '.pt'))"
-    multi = json.loads((bundle / "configs" / "multi_gpu_train.json").read_text())
+    multi = json.loads((bundle / "configs" / "multi_gpu_train.json").read_text(encoding="utf-8"))
     (bundle / "configs" / "keep.json").write_text(json.dumps({"finalize": [keep, *multi["finalize"]]}))
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     module = ["-m", "monai.bundle", "run", "training", "--dataset_dir", str(data)]
@@ -205,7 +205,7 @@ def test_two_processes_train_one_network_and_validate_as_one(
     assert same(trained["network"], first)
     files = ["--config_file", configs(bundle, "train", "evaluate")]
     run_bundle("run", "evaluating", *files, "--dataset_dir", data, cwd=tmp_path)
-    scores = json.loads((bundle / "eval" / "evaluation" / "evaluation.json").read_text())
+    scores = json.loads((bundle / "eval" / "evaluation" / "evaluation.json").read_text(encoding="utf-8"))
     assert scores["val_mean_dice"] == pytest.approx(trained["best"]["score"], abs=1e-6)  # type: ignore[index, call-overload]
 
 

@@ -27,7 +27,7 @@ def configs(bundle: Path, *names: str) -> str:
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 

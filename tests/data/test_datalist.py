@@ -15,7 +15,7 @@ from tests.conftest import MakeDomain
 
 def edit(folder: Path, **changes: object) -> None:
     path = folder / "dataset.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **changes}))
 
 
 def test_spacing_is_the_median_of_the_training_images_of_each_domain(tmp_path: Path, make_domain: MakeDomain) -> None:
@@ -44,7 +44,7 @@ def test_the_split_depends_on_seed_and_names_alone(tmp_path: Path, make_domain: 
     make_domain(tmp_path / "a", cases=10)
     first = MultiDomainDatalist(tmp_path, val_fraction=0.3)
     make_domain(tmp_path / "b", cases=5)
-    content = json.loads((tmp_path / "a" / "dataset.json").read_text())
+    content = json.loads((tmp_path / "a" / "dataset.json").read_text(encoding="utf-8"))
     edit(tmp_path / "a", training=content["training"][::-1])
     second = MultiDomainDatalist(tmp_path, val_fraction=0.3)
     assert first.split["a"] == second.split["a"]

@@ -27,7 +27,7 @@ def write(folder: Path, made_by: str = "test") -> bool:
 
 def test_a_written_folder_reads_back_with_values_and_geometry(tmp_path: Path) -> None:
     assert write(tmp_path / "Spleen")
-    dataset = json.loads((tmp_path / "Spleen" / "dataset.json").read_text())
+    dataset = json.loads((tmp_path / "Spleen" / "dataset.json").read_text(encoding="utf-8"))
     assert dataset["name"] == "Spleen"
     assert dataset["labels"] == {"0": "background", "1": "spleen"}
     assert dataset["modality"] == {"0": "CT"}
@@ -86,7 +86,7 @@ def test_other_data_is_never_overwritten(tmp_path: Path) -> None:
         write(tmp_path / "Mine")
     with pytest.raises(FileExistsError, match="already holds other data"):
         write(tmp_path / "Mine" / "thesis.txt")
-    assert (tmp_path / "Mine" / "thesis.txt").read_text() == "years of work"
+    assert (tmp_path / "Mine" / "thesis.txt").read_text(encoding="utf-8") == "years of work"
 
 
 def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_channels_make_a_4d_file(tmp_path: Path) -> None:
         return Scan(np.stack([scan().image, scan(8).image], axis=-1), scan().label, AFFINE)
 
     write_domain(tmp_path / "Prostate", DOMAINS_3DSEG8["Task05_Prostate"], {"a": two}, "", {}, licence="my own")
-    dataset = json.loads((tmp_path / "Prostate" / "dataset.json").read_text())
+    dataset = json.loads((tmp_path / "Prostate" / "dataset.json").read_text(encoding="utf-8"))
     assert dataset["modality"] == {"0": "T2", "1": "ADC"}
     assert dataset["tensorImageSize"] == "4D"
     assert dataset["licence"] == "my own"

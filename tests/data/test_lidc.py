@@ -112,7 +112,9 @@ Annotate = Callable[..., Path]
 
 def run(tmp_path: Path) -> list[dict[str, Any]]:
     assert import_lidc(tmp_path / "download", tmp_path / "lidc")
-    nodules: list[dict[str, Any]] = json.loads((tmp_path / "lidc" / "dataset.json").read_text())["nodules"]
+    nodules: list[dict[str, Any]] = json.loads((tmp_path / "lidc" / "dataset.json").read_text(encoding="utf-8"))[
+        "nodules"
+    ]
     return nodules
 
 
@@ -163,7 +165,7 @@ def test_the_dataset_says_what_it_is(tmp_path: Path, case: Case, annotate: Annot
     series = case()
     annotate(report(series.uid, [nodule(rois(sphere(), series))]))
     run(tmp_path)
-    dataset = json.loads((tmp_path / "lidc" / "dataset.json").read_text())
+    dataset = json.loads((tmp_path / "lidc" / "dataset.json").read_text(encoding="utf-8"))
     assert dataset["name"] == "LIDC-IDRI"
     assert "The Cancer Imaging Archive" in dataset["reference"]
     assert dataset["licence"] == "CC-BY 3.0"

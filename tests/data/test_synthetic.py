@@ -119,7 +119,7 @@ def test_a_sample_is_byte_identical_for_a_seed_and_says_that_it_is_synthetic(tmp
         assert write_sample(folder, cases=cases, seed=5)
     for path in folders[0].rglob("*.nii.gz"):
         assert path.read_bytes() == (folders[1] / path.relative_to(folders[0])).read_bytes()
-    dataset = json.loads((folders[0] / "dataset.json").read_text())
+    dataset = json.loads((folders[0] / "dataset.json").read_text(encoding="utf-8"))
     assert dataset["synthetic"] == {"seed": 5, "cases": 2, "version": 1}
     assert "SYNTHETIC" in dataset["description"]
     assert "nothing about medicine" in dataset["description"]

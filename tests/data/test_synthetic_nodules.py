@@ -91,7 +91,7 @@ def test_four_readers_scatter_by_a_point_about_one_opinion() -> None:
 def test_a_written_folder_lists_every_nodule_where_its_mask_is(tmp_path: Path) -> None:
     folder = tmp_path / "Synthetic_Nodules"
     assert write_nodules(folder, cases=2, seed=1)
-    dataset = json.loads((folder / "dataset.json").read_text())
+    dataset = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
     assert dataset["synthetic"] == {"seed": 1, "cases": 2, "version": 1}
     assert "SYNTHETIC" in dataset["description"]
     assert (dataset["name"], dataset["licence"]) == ("Synthetic_Nodules", "CC0 1.0")

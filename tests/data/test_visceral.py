@@ -40,7 +40,7 @@ def test_both_lungs_become_one_label(tmp_path: Path, sides: bool, classes: list[
     write(tmp_path / "raw", CT, (RIGHT, 7), (LEFT, 7), (LIVER, 7))
     write(tmp_path / "raw" / "more", MR, (RIGHT, 2), (LEFT, 4), scale=255)
     assert import_visceral(tmp_path / "raw", tmp_path / "Lungs", sides)
-    dataset = json.loads((tmp_path / "Lungs" / "dataset.json").read_text())
+    dataset = json.loads((tmp_path / "Lungs" / "dataset.json").read_text(encoding="utf-8"))
     assert list(dataset["labels"].values()) == ["background", *classes]
     assert "not for redistribution" in dataset["licence"]
     assert dataset["reference"] == "VISCERAL Anatomy3"

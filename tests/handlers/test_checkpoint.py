@@ -31,7 +31,7 @@ def test_the_best_network_is_kept_not_the_last(train: Train, tmp_path: Path) -> 
 def test_models_holds_the_model_and_its_settings_alone(train: Train, tmp_path: Path) -> None:
     train([0.2, 0.3])
     assert sorted(path.name for path in (tmp_path / "models").iterdir()) == ["model.pt", "settings.json"]
-    assert json.loads((tmp_path / "models" / "settings.json").read_text()) == {"depth": 10}
+    assert json.loads((tmp_path / "models" / "settings.json").read_text(encoding="utf-8")) == {"depth": 10}
 
 
 def test_the_encoder_file_loads_into_a_bare_encoder(train: Train, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ def test_an_inference_keeps_the_results_of_an_earlier_one_and_leaves_other_files
         FreshOutput(folder, ["*_seg.nii.gz"]).attach(engine)
         engine.run([0])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["previous", "scan.nii.gz"]
-    assert (tmp_path / "previous" / "1" / "scan_seg.nii.gz").read_text() == "earlier"
+    assert (tmp_path / "previous" / "1" / "scan_seg.nii.gz").read_text(encoding="utf-8") == "earlier"
 
 
 def test_each_segmented_scan_has_a_row_with_volume_and_box_in_the_world_and_a_picture(tmp_path: Path) -> None:
@@ -36,7 +36,7 @@ def test_each_segmented_scan_has_a_row_with_volume_and_box_in_the_world_and_a_pi
     ScanReport(tmp_path, ["background", "liver", "tumour"]).attach(engine)
     for _ in range(2):
         engine.run([0])
-    with (tmp_path / "scans.csv").open(newline="") as file:
+    with (tmp_path / "scans.csv").open(newline="", encoding="utf-8") as file:
         found, missing = csv.DictReader(file)
     assert [found["case"], found["liver ml"], found["tumour ml"]] == ["a", "0.23", "0.01"]
     box = [float(found[f"{axis} {end} mm"]) for axis in "xyz" for end in ("min", "max")]
@@ -57,10 +57,10 @@ def test_each_classified_case_has_a_row_with_its_probabilities(tmp_path: Path) -
     PredictionTable(tmp_path, ["benign", "malignant"], items).attach(engine)
     for _ in range(2):  # a second run does not repeat the rows of the first
         engine.run([0])
-    rows = json.loads((tmp_path / "predictions.json").read_text())
+    rows = json.loads((tmp_path / "predictions.json").read_text(encoding="utf-8"))
     probabilities = {"probability of benign": 0.25, "probability of malignant": 0.75}
     assert rows[0] == {**items[0], "prediction": "malignant", **probabilities}
     assert [row["prediction"] for row in rows] == ["malignant", "benign"]
-    with (tmp_path / "predictions.csv").open(newline="") as file:
+    with (tmp_path / "predictions.csv").open(newline="", encoding="utf-8") as file:
         table = list(csv.DictReader(file))
     assert [(row["case"], row["patient"]) for row in table] == [("a", "p"), ("b", "")]

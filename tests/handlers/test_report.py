@@ -12,7 +12,7 @@ from tests.handlers.conftest import Train
 
 
 def rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
@@ -73,7 +73,10 @@ def set_metrics(engine: Engine) -> None:
 def test_an_evaluation_writes_metrics_cases_and_a_picture_and_keeps_the_earlier_ones(tmp_path: Path) -> None:
     evaluate(tmp_path)
     evaluate(tmp_path)
-    assert json.loads((tmp_path / "evaluation.json").read_text()) == {"val_mean_dice": 1.0, "liver/tumour": None}
+    assert json.loads((tmp_path / "evaluation.json").read_text(encoding="utf-8")) == {
+        "val_mean_dice": 1.0,
+        "liver/tumour": None,
+    }
     assert rows(tmp_path / "cases.csv") == [{"domain": "liver", "case": "1", "tumour": ""}]
     for name in ("evaluation.json", "cases.csv", "overlays.png"):
         assert (tmp_path / name).is_file()

@@ -28,7 +28,7 @@ def test_lasc_keeps_voxels_and_geometry(run, tmp_path):
     assert code == 0
     assert "is written" in out
     folder = tmp_path / "data" / "LASC2018_LeftAtrium"
-    dataset = json.loads((folder / "dataset.json").read_text())
+    dataset = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
     assert [entry["image"] for entry in dataset["training"]] == ["./imagesTr/A1.nii.gz", "./imagesTr/B2.nii.gz"]
     assert dataset["labels"] == {"0": "background", "1": "left atrium"}
     image, label = (nib.load(folder / part / "A1.nii.gz") for part in ("imagesTr", "labelsTr"))
@@ -57,7 +57,7 @@ def test_lits_is_found_at_any_depth_and_sorted_by_number(run, tmp_path):
     code, _, err = run("lits", tmp_path / "raw", tmp_path / "data")
     assert code == 0, err
     folder = tmp_path / "data" / "Task03_Liver"
-    dataset = json.loads((folder / "dataset.json").read_text())
+    dataset = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
     assert [Path(entry["label"]).name for entry in dataset["training"]] == [
         "liver_9.nii.gz",
         "liver_10.nii.gz",
@@ -175,7 +175,7 @@ def test_visceral_says_that_the_data_must_not_be_passed_on(run, tmp_path, sides,
     code, out, err = run("visceral", "--source", tmp_path / "raw", "--out", tmp_path / "data", "--sides", sides)
     assert code == 0, err
     assert "forbids to pass on the data" in out
-    dataset = json.loads((tmp_path / "data" / "VISCERAL_Lungs" / "dataset.json").read_text())
+    dataset = json.loads((tmp_path / "data" / "VISCERAL_Lungs" / "dataset.json").read_text(encoding="utf-8"))
     assert len(dataset["labels"]) == classes
     _, out, err = run("visceral", "--help")
     assert "must not pass the data on" in out + err

@@ -25,7 +25,10 @@ def write_msd(folder, numbers, task=TASK, **more):
 
 
 def names(folder):
-    return [Path(entry["image"]).name for entry in json.loads((folder / "dataset.json").read_text())["training"]]
+    return [
+        Path(entry["image"]).name
+        for entry in json.loads((folder / "dataset.json").read_text(encoding="utf-8"))["training"]
+    ]
 
 
 def batch(tmp_path, number):

@@ -24,7 +24,7 @@ def write_pairs(folder, values=((1,), (1, 2))):
 
 
 def read(folder):
-    return json.loads((folder / "dataset.json").read_text())
+    return json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("classes", ["background,liver,cancer", "['background', 'liver', 'cancer']"])

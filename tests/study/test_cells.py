@@ -21,7 +21,7 @@ def test_a_finished_cell_is_not_run_again_and_a_new_one_is(tmp_path: Path) -> No
     assert [run["seed"] for run in stub.runs] == ["0", "1"]
     run_cells([*cells, make_cell(seed=2)], tmp_path, stub)
     assert [run["seed"] for run in stub.runs] == ["0", "1", "2"]
-    done = json.loads((tmp_path / "cells" / cells[0].name / "done.json").read_text())
+    done = json.loads((tmp_path / "cells" / cells[0].name / "done.json").read_text(encoding="utf-8"))
     assert done["settings"] == cells[0].settings()
     assert {"torch", "monai", "processor", "device"} <= set(done["machine"])
     assert 0 <= done["seconds"] < 60
@@ -64,7 +64,7 @@ def test_an_interrupted_cell_is_resumed_and_its_time_is_added(tmp_path: Path) ->
     stub.code = 130
     run_cells([cell], tmp_path, stub)
     folder = tmp_path / "cells" / cell.name
-    record = json.loads((folder / "cell.json").read_text())
+    record = json.loads((folder / "cell.json").read_text(encoding="utf-8"))
     checkpoint = folder / "checkpoints" / "last.pt"
     checkpoint.parent.mkdir()
     checkpoint.touch()
@@ -73,7 +73,7 @@ def test_an_interrupted_cell_is_resumed_and_its_time_is_added(tmp_path: Path) ->
 
     run_cells([cell], tmp_path, stub)
     assert stub.runs[1]["resume"] == "True"
-    assert json.loads((folder / "cell.json").read_text())["seconds"] == pytest.approx(100)
+    assert json.loads((folder / "cell.json").read_text(encoding="utf-8"))["seconds"] == pytest.approx(100)
 
 
 def test_a_cell_waits_for_the_one_whose_encoder_it_starts_from(tmp_path: Path) -> None:
