@@ -4,7 +4,7 @@ BIN := .venv/bin
 DEMO := demo
 RUN := $(BIN)/python -m monai.bundle run
 
-.PHONY: demo test test-slow test-gpu lint clean
+.PHONY: demo test test-slow test-zips test-apps test-gpu bundles lint clean
 
 .venv/installed: requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -58,8 +58,24 @@ test: .venv/installed
 test-slow: .venv/installed
 	$(BIN)/python -m pytest -m slow --durations=15
 
+# The packed bundles, in an interpreter that has neither this repository nor its package.
+test-zips: .venv/installed
+	$(BIN)/python -m pytest -m zips --durations=5
+
+# A real MONAI Label server, in an environment of its own (7.5 GB) beside the project's.
+test-apps: .venv/installed .venv-monailabel/installed
+	$(BIN)/python -m pytest -m apps -rsP
+
+.venv-monailabel/installed: apps/monailabel/requirements.txt
+	$(PYTHON) -m venv .venv-monailabel
+	.venv-monailabel/bin/python -m pip install --quiet --requirement apps/monailabel/requirements.txt
+	touch $@
+
 test-gpu: .venv/installed
 	$(BIN)/python -m pytest -m gpu -rs
+
+bundles: .venv/installed
+	$(BIN)/python scripts/pack_bundles.py
 
 lint: .venv/installed
 	$(BIN)/ruff check .
@@ -68,4 +84,4 @@ lint: .venv/installed
 	$(BIN)/python scripts/sync_bundles.py --check
 
 clean:
-	rm -rf .venv $(DEMO) .coverage* .mypy_cache .ruff_cache .pytest_cache *.egg-info
+	rm -rf .venv .venv-monailabel dist $(DEMO) .coverage* .mypy_cache .ruff_cache .pytest_cache *.egg-info

@@ -1,7 +1,8 @@
-"""Write the deliberate copies in the bundles from their one source in ``scripts/canonical``.
+"""Write the deliberate copies in the bundles from their one source.
 
-A bundle must run alone, so each carries its own LICENSE, logging.conf and multi_gpu_train.json, and its train.json
-the same wiring of the engines. They are edited in ``scripts/canonical`` and copied by this script::
+A bundle must run alone, so each carries its own LICENSE, NOTICE, large_files.yml, logging.conf and
+multi_gpu_train.json, and its train.json and inference.json the same wiring of the engines. They are edited at the top
+of the repository or in ``scripts/canonical``, and copied by this script::
 
     python scripts/sync_bundles.py           # write the copies
     python scripts/sync_bundles.py --check   # fail if one differs (part of `make lint`)
@@ -18,9 +19,11 @@ import fire
 ROOT = Path(__file__).parents[1]
 CANONICAL = ROOT / "scripts" / "canonical"
 FILES = {
-    "LICENSE": "LICENSE",
-    "logging.conf": "configs/logging.conf",
-    "multi_gpu_train.json": "configs/multi_gpu_train.json",
+    "LICENSE": ROOT / "LICENSE",
+    "NOTICE": ROOT / "NOTICE",
+    "large_files.yml": CANONICAL / "large_files.yml",
+    "configs/logging.conf": CANONICAL / "logging.conf",
+    "configs/multi_gpu_train.json": CANONICAL / "multi_gpu_train.json",
 }
 
 
@@ -33,11 +36,11 @@ def sync(check: bool = False, bundles: str = str(ROOT / "bundles")) -> None:
     """
     different = []
     for bundle in sorted(path.parent.parent for path in Path(bundles).glob("*/configs/metadata.json")):
-        wanted = {bundle / target: (CANONICAL / name).read_text(encoding="utf-8") for name, target in FILES.items()}
-        train = bundle / "configs" / "train.json"
-        wanted[train] = with_engine(
-            train.read_text(encoding="utf-8"), (CANONICAL / "engine.json").read_text(encoding="utf-8")
-        )
+        wanted = {bundle / target: source.read_text(encoding="utf-8") for target, source in FILES.items()}
+        for name in ("train.json", "inference.json"):
+            config = bundle / "configs" / name
+            engine = (CANONICAL / name).read_text(encoding="utf-8")
+            wanted[config] = with_engine(config.read_text(encoding="utf-8"), engine)
         for path, text in wanted.items():
             if path.is_file() and path.read_text(encoding="utf-8") == text:
                 continue
@@ -45,7 +48,7 @@ def sync(check: bool = False, bundles: str = str(ROOT / "bundles")) -> None:
             if not check:
                 path.write_text(text, encoding="utf-8")
     if check and different:
-        sys.exit(f"error: {', '.join(different)} differ from scripts/canonical; run `python scripts/sync_bundles.py`.")
+        sys.exit(f"error: {', '.join(different)} differ from their source; run `python scripts/sync_bundles.py`.")
     print(f"{len(different)} copies written." if not check else "All copies are equal.")
 
 

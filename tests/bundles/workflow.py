@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import csv
+import json
 import shutil
+import zipfile
 from pathlib import Path
+from typing import Any
 
+import nibabel as nib
+import numpy as np
 import pytest
 import torch
-from monai.bundle import ckpt_export, verify_net_in_out
+from monai.bundle import ConfigParser, ckpt_export, verify_net_in_out
 from torch import nn
 
 from med3d_components.utils import write_json
-from tests.conftest import ROOT
+from scripts.pack_bundles import pack_bundle
+from tests.conftest import ROOT, write_domain
 
 
 def copy_bundle(name: str, folder: Path) -> Path:
@@ -35,20 +41,96 @@ def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-def check_export(
-    bundle: Path, network: nn.Module, settings: dict[str, object], monkeypatch: pytest.MonkeyPatch
-) -> tuple[torch.jit.ScriptModule, torch.Tensor]:
-    """Export a bundle's network, compare it with the original and the metadata, and return it with an image."""
-    write_json(bundle / "models" / "settings.json", settings)
-    torch.save(network.eval().state_dict(), bundle / "models" / "model.pt")
+def write_data(folder: Path) -> Path:
+    """Write scans of several spacings, turned, with a dataset.json of segmentations and one of nodules."""
+    scans = write_domain(folder / "Scans", cases=6, size=(32, 28, 24))
+    for case in range(6):
+        for kind in ("images", "labels"):
+            path = scans / f"{kind}Tr" / f"case_{case}.nii.gz"
+            volume = np.asarray(nib.load(path).dataobj)
+            nib.save(nib.Nifti1Image(volume, np.diag([-1 - case / 10, 1, 1.5, 1])), path)
+    nodules = [
+        {"image": f"../Scans/imagesTr/case_{case}.nii.gz", "malignancy": 1 + 4 * (case % 2), "patient": str(case)}
+        for case in range(6)
+    ]
+    write_json(folder / "Nodules" / "dataset.json", {"name": "Nodules", "nodules": nodules})
+    return folder
+
+
+def source_of(bundle: Path, data: Path, config: str) -> Path:
+    """Return what a training or an inference of a bundle reads of this data."""
+    scans = data / "Scans"
+    if bundle.name == "lung_nodule_ct_classification":
+        return data / "Nodules"
+    return scans / "imagesTr" if config == "inference" else scans
+
+
+def small_training(bundle: Path, data: Path, **changes: Any) -> ConfigParser:
+    """Return the training of a bundle, of the size of its smoke.json, on this data."""
+    content = ConfigParser.load_config_files([bundle / "configs" / f"{name}.json" for name in ("train", "smoke")])
+    parser = ConfigParser({**content, **changes})
+    parser["bundle_root"], parser["dataset_dir"] = str(bundle), str(source_of(bundle, data, "train"))
+    return parser
+
+
+def leave_model(bundle: Path, data: Path, **changes: Any) -> nn.Module:
+    """Write what a training of no epochs would leave behind in a bundle, and return the network."""
+    training = small_training(bundle, data, **changes)
+    write_json(bundle / "models" / "settings.json", training.get_parsed_content("settings"))
+    inference = ConfigParser(ConfigParser.load_config_file(bundle / "configs" / "inference.json"))
+    inference["bundle_root"] = str(bundle)
+    scan = {"image": str(data / "Scans" / "imagesTr" / "case_0.nii.gz")}
+    network: nn.Module = training.get_parsed_content("network_def")
+    settle(network, inference.get_parsed_content("preprocessing")(scan)["image"].as_tensor()[None])
+    torch.save(network.state_dict(), bundle / "models" / "model.pt")
+    return network
+
+
+@torch.no_grad()
+def settle(network: nn.Module, image: torch.Tensor) -> None:
+    """Give the BatchNorms of an untrained network the statistics of an image, and each class some of its voxels."""
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm3d)]
+    for norm in norms:
+        norm.momentum = 1
+    network.train()(image)
+    for norm in norms:
+        norm.running_var.clamp_(min=1)  # nothing is to be blown up
+    for part in (network, getattr(network, "coarse", None)):
+        if part is not None and (logits := part.eval()(image)).ndim == 5 and logits.shape[1] > 1:
+            last = [x for name, x in part.named_parameters() if name.endswith("bias") and not name.startswith("coarse.")]
+            last[-1] -= logits[0].flatten(1).median(dim=1).values
+    network.eval()
+
+
+def unpack_model(bundle: Path, folder: Path) -> Path:
+    """Pack a bundle with its model, and return where the zip of that was unpacked."""
+    with zipfile.ZipFile(pack_bundle(ROOT / "bundles" / bundle.name, folder, bundle / "models" / "model.pt")) as archive:
+        archive.extractall(folder / "unpacked")
+    return folder / "unpacked" / bundle.name
+
+
+EXPORT = {"net_id": "network_def", "meta_file": "configs/metadata.json", "config_file": "configs/inference.json"}
+"""What MONAI's exports are told inside a bundle."""
+
+
+def export_torchscript(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[torch.jit.ScriptModule, dict[str, Any]]:
+    """Export a bundle's model and return it with the configs inside it."""
     monkeypatch.chdir(bundle)
-    arguments = {"meta_file": "configs/metadata.json", "config_file": "configs/inference.json"}
-    ckpt_export("network_def", filepath="model.ts", ckpt_file="models/model.pt", key_in_ckpt="", **arguments)
-    exported, image = torch.jit.load("model.ts").eval(), torch.rand(1, 1, 24, 20, 17)
+    ckpt_export(filepath="models/model.ts", ckpt_file="models/model.pt", key_in_ckpt="", **EXPORT)
+    inside = {"metadata.json": "", "inference.json": ""}
+    exported = torch.jit.load("models/model.ts", _extra_files=inside).eval()
+    return exported, {name: json.loads(text) for name, text in inside.items()}
+
+
+def check_export(bundle: Path, network: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Export a bundle's model, and compare it with the original and the metadata."""
+    exported, _ = export_torchscript(bundle, monkeypatch)
+    image = torch.rand(1, 1, 24, 20, 17)
     with torch.no_grad():
         assert torch.allclose(exported(image), network(image), atol=1e-5)
-    verify_net_in_out("network_def", **arguments, device="cpu", p=1, n=4, any=32)
-    return exported, image
+        if hasattr(network, "locate"):
+            assert torch.allclose(exported.locate(image), network.locate(image), atol=1e-5)
+    verify_net_in_out(**EXPORT, device="cpu", p=1, n=4, any=32)
 
 
 class BrightIsForeground(nn.Module):

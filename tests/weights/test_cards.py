@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from monai.bundle import ConfigParser
 
 from med3d_components.networks.resnet import DEPTHS
 from med3d_components.weights.cards import CARDS, find_card
+from tests.conftest import BUNDLES
 
 
 def test_every_card_states_licence_data_and_expected_input():
@@ -44,3 +48,15 @@ def test_shortcuts_of_the_two_kinetics_generations_differ():
 def test_a_depth_nobody_published_is_refused_with_those_that_exist():
     with pytest.raises(ValueError, match="has no weights of depth 10; it has the depths 18, 34, 50, 101, 152, 200"):
         find_card("kinetics_2018", 10)
+
+
+@pytest.mark.parametrize("bundle", BUNDLES, ids=lambda path: path.name)
+def test_what_a_bundle_can_download_is_on_a_card(bundle: Path) -> None:
+    for entry in ConfigParser.load_config_file(bundle / "large_files.yml")["large_files"]:
+        card = next(card for card in CARDS if card.url == entry["url"])
+        assert entry == {
+            "path": f"pretrained/{card.filename}",
+            "url": card.url,
+            "hash_val": card.sha256,
+            "hash_type": "sha256",
+        }
