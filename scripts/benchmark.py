@@ -17,8 +17,15 @@ from med3d_components.utils import run_commands
 sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a file, a script finds only its own folder
 
 from scripts.benchmarks.cascade import cascade
+from scripts.benchmarks.growth import growth
+from scripts.benchmarks.inference import inference, inference_memory
+from scripts.benchmarks.preprocessing import caching, preprocessing
 from scripts.benchmarks.shuffling import shuffling
 from scripts.benchmarks.spacing import spacing
+from scripts.benchmarks.startup import startup
+from scripts.benchmarks.training import training
+
+COMMANDS = (spacing, preprocessing, caching, cascade, shuffling, training, startup, growth, inference, inference_memory)
 
 if __name__ == "__main__":
-    run_commands({command.__name__: command for command in (spacing, cascade, shuffling)})
+    run_commands({command.__name__: command for command in COMMANDS})

@@ -1,5 +1,6 @@
-"""Datalists, samplers, and reading and writing of volumes."""
+"""Datalists, samplers, the cache, and reading and writing of volumes."""
 
+from med3d_components.data.cache import CachedTransform
 from med3d_components.data.datalist import MultiDomainDatalist, SegmentationDatalist
 from med3d_components.data.dataset import DataError, DomainDataset
 from med3d_components.data.domains import DOMAINS_3DSEG8
@@ -12,6 +13,7 @@ from med3d_components.data.writers import AtomicNibabelWriter
 __all__ = [
     "DOMAINS_3DSEG8",
     "AtomicNibabelWriter",
+    "CachedTransform",
     "DataError",
     "DomainBatchSampler",
     "DomainDataset",

@@ -1,12 +1,15 @@
-"""The dataset of all bundles: MONAI's, with seeds per draw and errors that name the file."""
+"""The dataset of all bundles: MONAI's, with seeds per draw, a cache on disk, and errors that name the file."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from monai.data import Dataset
 from monai.transforms import Randomizable
+
+from med3d_components.data.cache import CachedTransform
 
 __all__ = ["DataError", "DomainDataset"]
 
@@ -22,8 +25,12 @@ class DomainDataset(Dataset):
         data: items, dictionaries with an entry "image" (a path) and more.
         transform: what is applied to an item.
         seed: with it, a plain index draws the same each time: what a validation needs whose transforms are random.
+        cache_dir: folder that keeps what comes before the first random transform, see :class:`CachedTransform`; None
+            to prepare each item each time. The numbers are the same.
+        cache_gb: most that the folder holds, in GB.
 
     Raises:
+        ValueError: see :class:`CachedTransform`.
         DataError: when an item cannot be read or prepared; one line with its file and the cause.
 
     Example:
@@ -32,10 +39,16 @@ class DomainDataset(Dataset):
     """
 
     def __init__(
-        self, data: Sequence[Any], transform: Callable[[Any], Any] | None = None, seed: int | None = None
+        self,
+        data: Sequence[Any],
+        transform: Callable[[Any], Any] | None = None,
+        seed: int | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        cache_gb: float = 50,
     ) -> None:
         super().__init__(data, transform)
         self.seed = seed
+        self.cached = None if cache_dir is None else CachedTransform(self.transform, cache_dir, cache_gb)
 
     def __getitem__(self, index: Any) -> Any:
         """Return the prepared item of an index, or of an index and the seed of its random transforms."""
@@ -50,7 +63,7 @@ class DomainDataset(Dataset):
 
     def _transform(self, index: int) -> Any:
         try:
-            return super()._transform(index)
+            return super()._transform(index) if self.cached is None else self.cached(self.data[index])
         except Exception as error:
             cause: BaseException = error
             while cause.__cause__ is not None:

@@ -1,7 +1,9 @@
-"""Inferers: precision, windows of the domain's size, and a coarse stage that tells a fine one where to look."""
+"""Inferers: precision, folding, windows of the domain's size or over the body, and a coarse stage before a fine one."""
 
+from med3d_components.inferers.body import BodyWindowInferer
 from med3d_components.inferers.cascade import CascadeInferer
+from med3d_components.inferers.domain import DomainSlidingWindowInferer
+from med3d_components.inferers.folding import FoldedInferer
 from med3d_components.inferers.precision import PrecisionInferer
-from med3d_components.inferers.sliding_window import DomainSlidingWindowInferer
 
-__all__ = ["CascadeInferer", "DomainSlidingWindowInferer", "PrecisionInferer"]
+__all__ = ["BodyWindowInferer", "CascadeInferer", "DomainSlidingWindowInferer", "FoldedInferer", "PrecisionInferer"]

@@ -1,4 +1,4 @@
-"""Transforms: cubes, spacing, domain-dependent cropping and checks, organ regions, the MedicalNet demo's own.
+"""Transforms: reading, cubes, spacing, domain-dependent cropping and checks, organ regions, the MedicalNet demo's own.
 
 And those of Models Genesis: cubes of lung, and the distortions that it restores them from.
 """
@@ -6,6 +6,8 @@ And those of Models Genesis: cubes of lung, and the distortions that it restores
 from med3d_components.transforms.cube import LoadImageCubed
 from med3d_components.transforms.distortion import RandBezierIntensityd, RandFlipsd
 from med3d_components.transforms.domain import CheckImaged, CheckLabeld, RandDomainCropd, SelectChanneld
+from med3d_components.transforms.fast import FastClipIntensityPercentilesd, FastLoadImaged
+from med3d_components.transforms.inversion import InvertToLabelsd
 from med3d_components.transforms.medicalnet import MedicalNetDemoPreprocessd
 from med3d_components.transforms.paint import RandPaintd
 from med3d_components.transforms.region import EnsureSpacingd, RandRegionOfInterestd
@@ -17,6 +19,9 @@ __all__ = [
     "CheckImaged",
     "CheckLabeld",
     "EnsureSpacingd",
+    "FastClipIntensityPercentilesd",
+    "FastLoadImaged",
+    "InvertToLabelsd",
     "LoadImageCubed",
     "MedianSpacing",
     "MedianSpacingd",

@@ -14,7 +14,7 @@ import torch
 from med3d_components.utils.files import move_aside, write_json, write_table
 from med3d_components.utils.machine import describe_machine
 
-__all__ = ["Measured", "Row", "compare", "measure", "report"]
+__all__ = ["Measured", "Row", "compare", "measure", "measure_once", "peak_memory", "report"]
 
 Row = dict[str, str | float]
 
@@ -34,10 +34,10 @@ def measure(runs: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, Me
     """Run each in alternation, after one run of each that does not count unless it takes over ``LONG_S``."""
     if repeats < 1:
         raise ValueError(f"repeats is {repeats}, but must be 1 or more.")
-    first = {name: _measure_once(run) for name, run in runs.items()}
+    first = {name: measure_once(run) for name, run in runs.items()}
     if max(one.seconds for one in first.values()) > LONG_S:
         return first
-    again = [{name: _measure_once(run) for name, run in runs.items()} for _ in range(repeats)]
+    again = [{name: measure_once(run) for name, run in runs.items()} for _ in range(repeats)]
     return {
         name: Measured(
             median(turn[name].seconds for turn in again),
@@ -48,13 +48,14 @@ def measure(runs: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, Me
     }
 
 
-def _measure_once(run: Callable[[], Any]) -> Measured:
+def measure_once(run: Callable[[], Any]) -> Measured:
+    """Run once, as it is."""
     before = _reset_peak()
     start = time.perf_counter()
     result = run()
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    return Measured(time.perf_counter() - start, _peak() - before, result)
+    return Measured(time.perf_counter() - start, peak_memory() - before, result)
 
 
 def _reset_peak() -> float:
@@ -63,11 +64,11 @@ def _reset_peak() -> float:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     except OSError:
         return float("nan")
-    return _peak()
+    return peak_memory()
 
 
-def _peak() -> float:
-    """Return the greatest resident memory in MiB since it was reset, NaN where the system does not tell."""
+def peak_memory() -> float:
+    """Return this process's greatest resident memory in MiB since it was reset, NaN where the system does not tell."""
     if not Path("/proc/self/status").is_file():
         return float("nan")
     found = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text(encoding="ascii"))

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from monai.inferers import SlidingWindowInferer
 from monai.transforms import get_largest_connected_component_mask
@@ -18,11 +16,9 @@ from monai.utils import set_determinism
 from med3d_components.inferers import CascadeInferer, PrecisionInferer
 from med3d_components.networks import CascadeNet
 from med3d_components.utils.measuring import Measured, Row, measure, report
-from med3d_components.weights import load_checkpoint
+from scripts.benchmarks.cases import check_case, dice, segment, trained_case
 
 __all__ = ["cascade"]
-
-FINE_BUNDLE = Path(__file__).parents[2] / "bundles" / "liver_ct_fine_segmentation"
 
 
 def cascade(
@@ -60,17 +56,16 @@ def cascade(
         out: folder for cascade.csv and cascade.json; nothing is written without it.
     """
     set_determinism(0)
-    if (ckpt_dir is None) != (image is None):
-        raise ValueError("Give both ckpt_dir and image, or neither.")
-    if ckpt_dir is None:
-        network, scan = _marked_network(depth, region), _ellipsoid_scan(size, spacing)
+    if check_case(ckpt_dir, image):
+        network, scan, trained = trained_case("liver_ct_fine_segmentation", str(ckpt_dir), str(image))
+        region, coarse_size = trained["region"], trained["coarse"]["size"]
     else:
-        network, scan, region, coarse_size = _trained_case(ckpt_dir, str(image))
+        network, scan = _marked_network(depth, region), _ellipsoid_scan(size, spacing)
     # One window at a time, since only equal batches give equal bits.
     inferers = {grid: CascadeInferer(region, coarse_size, sw_batch_size=1, grid=grid) for grid in ("region", "scan")}
     whole = SlidingWindowInferer(region, sw_batch_size=1, overlap=0.25, mode="gaussian")
     runs = {
-        name: partial(_segment, PrecisionInferer(inferer, bf16), scan, network)
+        name: partial(segment, PrecisionInferer(inferer, bf16), scan, network)
         for name, inferer in {**inferers, "whole": whole}.items()
     }
     measured = measure(runs, repeats)
@@ -85,11 +80,6 @@ def cascade(
         "depth": network.encoder.settings["depth"],
     }
     report("cascade", rows, settings, out)
-
-
-def _segment(inferer: PrecisionInferer, scan: MetaTensor, network: torch.nn.Module) -> torch.Tensor:
-    with torch.inference_mode():
-        return torch.as_tensor(inferer(scan, network))
 
 
 def _cascade_row(name: str, ours: Measured, whole: Measured, region: Any) -> Row:
@@ -109,7 +99,7 @@ def _cascade_row(name: str, ours: Measured, whole: Measured, region: Any) -> Row
         "share of it": ratio / volume_ratio,
         "ours_peak_mib": ours.peak_mib,
         "baseline_peak_mib": whole.peak_mib,
-        "dice": float(2 * (masks[0] * masks[1]).sum() / (masks[0].sum() + masks[1].sum())),
+        "dice": dice(masks[0], masks[1]),
         "bit-equal": str(torch.equal(ours.result[inside], whole.result[inside])),
     }
 
@@ -142,15 +132,3 @@ def _ellipsoid_scan(size: Sequence[int], spacing_mm: Sequence[float]) -> MetaTen
     inside = (squares[0][:, None, None] + squares[1][:, None] + squares[2] < 1).float()
     affine = torch.diag(torch.tensor([*spacing_mm, 1.0], dtype=torch.float64))
     return MetaTensor((inside - 0.5 + 0.05 * torch.randn(inside.shape))[None, None], affine=affine)
-
-
-def _trained_case(ckpt_dir: str, image: str) -> tuple[CascadeNet, MetaTensor, Sequence[int], Sequence[int]]:
-    """Return a bundle's trained network, a scan prepared for it, its window and the size of its coarse stage."""
-    parser = ConfigParser()
-    parser.read_config(FINE_BUNDLE / "configs" / "inference.json")
-    parser.update({"bundle_root": str(FINE_BUNDLE), "ckpt_dir": ckpt_dir, "dataset_dir": image})
-    network = parser.get_parsed_content("network_def").eval()
-    load_checkpoint(network, Path(ckpt_dir, "models", "model.pt"))
-    settings = parser.get_parsed_content("settings")
-    scan = parser.get_parsed_content("dataset")[0]["image"]
-    return network, MetaTensor(scan[None], affine=scan.affine), settings["region"], settings["coarse"]["size"]

@@ -11,12 +11,10 @@ import pytest
 import torch
 from monai.bundle import ConfigParser
 
-from med3d_components.networks import GenesisUNet, Med3DRestorationNet
-from tests.bundles.workflow import check_export, configs, copy_bundle, names, read_table
+from tests.bundles.workflow import configs, copy_bundle, names, read_table
 from tests.conftest import ROOT, MakeDomain, RunBundle
 
 SMALL = ("--region", "[24,24,16]", "--intensity_range", "[0,400]", "--max_tissue", "1")
-WIDTHS = [[16, 8], [8, 8], [8, 8]]
 
 
 @pytest.fixture
@@ -107,13 +105,3 @@ def test_validation_draws_the_same_cubes_and_distortions_in_every_epoch(
     assert not torch.equal(first[0]["label"], first[1]["label"])
     assert any(not torch.equal(item["image"], item["label"]) for item in first)
     assert len(parser.get_parsed_content("train#dataset")) == 3
-
-
-@pytest.mark.parametrize("architecture", ["genesis", "resnet"])
-def test_the_network_exports_and_fits_its_metadata(
-    bundle: Path, architecture: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    network = GenesisUNet() if architecture == "genesis" else Med3DRestorationNet(10, WIDTHS)
-    (bundle / "models").mkdir()
-    settings = {**network.encoder.settings, "architecture": architecture, "widths": WIDTHS, "region": [16, 16, 16]}
-    check_export(bundle, network, {**settings, "intensity_range": [-1000, 1000], "channel": None}, monkeypatch)

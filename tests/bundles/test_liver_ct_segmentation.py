@@ -7,11 +7,9 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-import pytest
 import torch
 
-from med3d_components.networks import CascadeNet, Med3DNet
-from tests.bundles.workflow import check_export, configs, copy_bundle, names, read_table
+from tests.bundles.workflow import configs, copy_bundle, names, read_table
 from tests.conftest import ROOT, MakeDomain, RunBundle
 
 
@@ -71,24 +69,3 @@ def test_without_a_coarse_model_one_line_says_what_is_missing(
     assert line.startswith("error:")
     assert "liver_ct_coarse_segmentation/models/settings.json does not exist" in line
     assert line.endswith("name a trained model by --coarse_checkpoint.")
-
-
-def small_network(name: str) -> tuple[torch.nn.Module, dict[str, object]]:
-    """Return a network of a bundle and the settings that inference.json needs to build it."""
-    coarse = Med3DNet({"liver": 2}, 10)
-    settings = {**coarse.encoder.settings, "classes": ["background", "liver"]}
-    if name == "liver_ct_coarse_segmentation":
-        return coarse, settings
-    arguments = {"num_classes": {"liver": 2}, **{key: settings[key] for key in ("depth", "shortcut_type", "dilations")}}
-    network = CascadeNet(arguments, num_classes=2, depth=10, region=(32, 32, 32))
-    return network, {**settings, "coarse": settings, "region": [32] * 3, "rates": list(network.rates)}
-
-
-@pytest.mark.parametrize("name", ["liver_ct_coarse_segmentation", "liver_ct_fine_segmentation"])
-def test_export_and_metadata_fit_the_network(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.manual_seed(0)
-    network, settings = small_network(name)
-    exported, image = check_export(copy_bundle(name, tmp_path), network, settings, monkeypatch)
-    if isinstance(network, CascadeNet):
-        with torch.no_grad():
-            assert torch.allclose(exported.locate(image), network.locate(image), atol=1e-5)

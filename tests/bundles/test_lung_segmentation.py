@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 
 from med3d_components.networks import DilatedResNet, Med3DSegmentationNet
 from med3d_components.utils import write_json
-from tests.bundles.workflow import check_export, configs, copy_bundle, names, read_table
+from tests.bundles.workflow import configs, copy_bundle, names, read_table
 from tests.conftest import ROOT, MakeDomain, RunBundle
 from tests.data.dicom_files import write_series
 
@@ -191,11 +191,3 @@ def test_the_largest_parts_of_each_class_are_kept(
         workflow.run()
         mask = nib.load(bundle / "eval" / "inference" / "scan_seg.nii.gz").get_fdata()
         assert [bool(mask[x, 10, 10]) for x in (6, 20, 31)] == parts
-
-
-def test_export_and_metadata_fit_the_network(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.manual_seed(0)
-    widths = [[16, 8], [8, 8], [8, 8]]
-    network = Med3DSegmentationNet(2, 10, widths)
-    settings = {**network.encoder.settings, "classes": ["background", "lung"], "widths": widths}
-    check_export(bundle, network, settings, monkeypatch)

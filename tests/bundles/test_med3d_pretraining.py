@@ -15,7 +15,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from monai.bundle import ConfigWorkflow, ckpt_export, load, verify_net_in_out
+from monai.bundle import ckpt_export, load
 
 from med3d_components.networks import Med3DNet
 from med3d_components.utils import write_json
@@ -186,19 +186,23 @@ def kill_in_epoch(epoch: int, arguments: list[object]) -> None:
     process.communicate()
 
 
-def test_two_processes_train_one_network_and_validate_as_one(
+def test_two_processes_survive_the_loss_of_one_train_one_network_and_validate_as_one(
     bundle: Path, data: Path, tmp_path: Path, run_bundle: RunBundle
 ) -> None:
     keep = "$torch.save(@network_def.state_dict(), os.path.join(@ckpt_dir, 'rank' + str(idist.get_rank()) + '.pt'))"
     multi = json.loads((bundle / "configs" / "multi_gpu_train.json").read_text(encoding="utf-8"))
-    (bundle / "configs" / "keep.json").write_text(json.dumps({"finalize": [keep, *multi["finalize"]]}))
+    loss = {"+train#handlers": [{"_target_": "tests.bundles.workflow.DieInTheSecondEpoch"}]}
+    (bundle / "configs" / "keep.json").write_text(json.dumps({"finalize": [keep, *multi["finalize"]], **loss}))
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    torchrun += ["--max-restarts", "1"]
     module = ["-m", "monai.bundle", "run", "training", "--dataset_dir", str(data)]
     files = ["--config_file", configs(bundle, "train", "smoke", "multi_gpu_train", "keep")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    environment["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # see docs/scaling.md
     command = [*torchrun, *module, *files]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8", check=False)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "Resumed after epoch 1" in done.stdout + done.stderr
     first, second = (read(bundle / f"rank{rank}.pt") for rank in range(2))
     assert same(first, second)
     trained = read(bundle / "checkpoints" / "last.pt")
@@ -207,41 +211,3 @@ def test_two_processes_train_one_network_and_validate_as_one(
     run_bundle("run", "evaluating", *files, "--dataset_dir", data, cwd=tmp_path)
     scores = json.loads((bundle / "eval" / "evaluation" / "evaluation.json").read_text(encoding="utf-8"))
     assert scores["val_mean_dice"] == pytest.approx(trained["best"]["score"], abs=1e-6)  # type: ignore[index, call-overload]
-
-
-@pytest.mark.parametrize("name", ["train", "inference"])
-def test_the_workflow_has_all_properties_that_monai_asks(
-    bundle: Path, data: Path, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(bundle)
-    source = data if name == "train" else data / "ct" / "imagesTr"
-    workflow = ConfigWorkflow(
-        config_file=f"configs/{name}.json",
-        logging_file=False,
-        workflow_type=name,
-        dataset_dir=str(source),
-        depth=10,
-        num_workers=0,
-    )
-    workflow.initialize()
-    assert not workflow.check_properties()
-
-
-def test_the_inference_network_fits_the_metadata(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(bundle)
-    verify_net_in_out(
-        "network_def",
-        meta_file="configs/metadata.json",
-        config_file="configs/inference.json",
-        device="cpu",
-        p=1,
-        n=4,
-        any=32,
-        settings={
-            "depth": 10,
-            "shortcut_type": "B",
-            "dilations": [2, 4],
-            "preactivation": False,
-            "classes": {"Task09_Spleen": ["background", "spleen"]},
-        },
-    )

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
+import signal
 import zipfile
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from ignite.engine import Engine, Events
 from monai.bundle import ConfigParser, ckpt_export, verify_net_in_out
 from torch import nn
 
@@ -30,6 +34,11 @@ def copy_bundle(name: str, folder: Path) -> Path:
 def configs(bundle: Path, *names: str) -> str:
     """Return several configs of a bundle as the command line takes them."""
     return str([str(bundle / "configs" / f"{name}.json") for name in names])
+
+
+def read_config(bundle: Path, name: str) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads((bundle / "configs" / f"{name}.json").read_text(encoding="utf-8"))
+    return config
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
@@ -95,16 +104,18 @@ def settle(network: nn.Module, image: torch.Tensor) -> None:
     network.train()(image)
     for norm in norms:
         norm.running_var.clamp_(min=1)  # nothing is to be blown up
-    for part in (network, getattr(network, "coarse", None)):
-        if part is not None and (logits := part.eval()(image)).ndim == 5 and logits.shape[1] > 1:
-            last = [x for name, x in part.named_parameters() if name.endswith("bias") and not name.startswith("coarse.")]
-            last[-1] -= logits[0].flatten(1).median(dim=1).values
-    network.eval()
+    coarse = getattr(network.eval(), "coarse", None)
+    for part in (network, coarse) if coarse else (network,):
+        logits = part(image)
+        if logits.ndim == 5 and logits.shape[1] > 1:
+            own = [x for name, x in part.named_parameters() if not name.startswith("coarse.")]
+            own[-1] -= logits[0].flatten(1).median(dim=1).values  # the bias of the last layer
 
 
 def unpack_model(bundle: Path, folder: Path) -> Path:
     """Pack a bundle with its model, and return where the zip of that was unpacked."""
-    with zipfile.ZipFile(pack_bundle(ROOT / "bundles" / bundle.name, folder, bundle / "models" / "model.pt")) as archive:
+    path = pack_bundle(ROOT / "bundles" / bundle.name, folder, bundle / "models" / "model.pt")
+    with zipfile.ZipFile(path) as archive:
         archive.extractall(folder / "unpacked")
     return folder / "unpacked" / bundle.name
 
@@ -142,3 +153,15 @@ class BrightIsForeground(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.cat([self.threshold - x, x - self.threshold], dim=1)
+
+
+class DieInTheSecondEpoch:
+    """The fate of the second of several processes, unless torchrun has started them again."""
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.die)
+
+    def die(self, engine: Engine) -> None:
+        fresh = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
+        if engine.state.epoch == 2 and idist.get_rank() == 1 and fresh:  # after a step: the first one has saved by then
+            os.kill(os.getpid(), signal.SIGKILL)

@@ -6,23 +6,7 @@ from monai.data.utils import dense_patch_slices
 from monai.inferers import SlidingWindowInferer
 from monai.inferers.utils import _get_scan_interval
 
-from med3d_components.inferers import DomainSlidingWindowInferer
 from med3d_components.inferers.sliding_window import snap_to_scan, trim_region, widen_to_window
-
-
-def test_windows_have_the_size_of_the_domain_and_the_network_is_told_it() -> None:
-    calls = []
-
-    def network(x: torch.Tensor, domain: str) -> torch.Tensor:
-        calls.append((tuple(x.shape[2:]), domain))
-        return x
-
-    image = torch.rand(1, 1, 20, 20, 20)
-    inferer = DomainSlidingWindowInferer({"a": (16, 16, 16), "b": (24, 24, 24)})
-    for domain in "ab":
-        assert torch.allclose(inferer(image, network, domain=domain), image, atol=1e-6)
-    assert set(calls) == {((16, 16, 16), "a"), ((24, 24, 24), "b")}
-
 
 REGIONS = [(0, 1), (0, 30), (7, 9), (12, 27), (16, 24), (23, 24), (29, 30)]
 

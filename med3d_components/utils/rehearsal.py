@@ -1,0 +1,172 @@
+"""The training of a bundle on random volumes: two steps of it, without data."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.bundle import ConfigParser
+from monai.engines import SupervisedTrainer
+
+__all__ = ["RandomBatches", "bundle_trainer", "default_setting"]
+
+STEPS = 2
+"""The optimizer makes its state in the first step, so that the second needs more memory, as all after it."""
+
+DOMAIN = "Rehearsal"
+REGION_IDS = ("region", "max_region", "size", "cube_size")
+"""What the configs call the voxels that the network sees, the first that is no expression."""
+
+
+class RandomBatches:
+    """Batches as a bundle's data loader makes them, of random intensities and of labels that are all background.
+
+    Args:
+        shape: of a batch of images, (B, 1, H, W, D).
+        per_volume: one label for each volume of the batch, as of a classification, rather than one for each voxel.
+        device: where they are made.
+
+    Example:
+        >>> next(iter(RandomBatches((2, 1, 8, 8, 8), per_volume=True)))["label"].shape
+        torch.Size([2])
+    """
+
+    def __init__(self, shape: Sequence[int], per_volume: bool = False, device: torch.device | str = "cpu") -> None:
+        self.shape = tuple(shape)
+        self.per_volume = per_volume
+        self.device = device
+
+    def __len__(self) -> int:
+        return STEPS
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for _ in range(STEPS):
+            image = torch.rand(self.shape, device=self.device)
+            label = torch.zeros(len(image), dtype=torch.int64, device=self.device)
+            yield {
+                "image": image,
+                "label": label if self.per_volume else torch.zeros_like(image),
+                "domain": [DOMAIN] * len(image),
+            }
+
+
+def default_setting(bundle: Path) -> tuple[list[int], int]:
+    """Return the region (H, W, D) and the batch size that a bundle trains on if nothing is said.
+
+    Args:
+        bundle: folder of the bundle.
+
+    Raises:
+        FileNotFoundError: if there is no such bundle.
+    """
+    config = _read_training(bundle)
+    return list(config[_region_id(config)]), int(config["batch_size"])
+
+
+def bundle_trainer(
+    bundle: Path, region: Sequence[int], batch_size: int, num_classes: int = 2, **options: Any
+) -> SupervisedTrainer:
+    """Return the trainer of a bundle, which ``run()`` lets make two steps without data, reports and checkpoints.
+
+    Network, loss, optimizer, precision and the way a batch goes through them are those of the bundle's train.json.
+    What only data tell is made up: one domain, ``num_classes`` classes, and for the second stage of the liver
+    segmentation the coarse network that its bundle makes by default.
+
+    Args:
+        bundle: folder of the bundle.
+        region: voxels (H, W, D) of the volumes.
+        batch_size: of the bundle; where a scan gives several cubes, the batch has that many times more.
+        num_classes: background included; where the bundle fixes them, or restores images, it changes nothing.
+        **options: of the bundle's train.json, such as ``depth=18``.
+
+    Raises:
+        FileNotFoundError: if there is no such bundle.
+        ValueError: for an option that the bundle does not have, a region that is not three positive integers, a batch
+            size that is none, or what the bundle's network refuses.
+
+    Example:
+        >>> bundle_trainer(Path("bundles/lung_segmentation"), (64, 64, 64), 1, depth=10).run()  # doctest: +SKIP
+    """
+    config = _read_training(bundle)
+    _check_options(options, config, bundle.name)
+    _check_setting(region, batch_size)
+    region_id = _region_id(config)
+    config |= {**options, region_id: list(region), **_stand_ins(bundle, config, num_classes)}
+    config["train"] |= {
+        "dataloader": {
+            "_target_": f"{__name__}.RandomBatches",
+            "shape": [batch_size * config.get("cubes_per_scan", 1), 1, *region],
+            # The name tells the kind of a bundle, as to MONAI Label.
+            "per_volume": bundle.name.endswith("classification"),
+            "device": "@device",
+        },
+        "handlers": [],
+    }
+    # To decollate is to read the loss, and a fake one has no value.
+    config["train"]["trainer"] |= {"max_epochs": 1, "decollate": False}
+    return _build(config)
+
+
+def _build(config: dict[str, Any]) -> SupervisedTrainer:
+    parser = ConfigParser(config)
+    try:
+        with parser.get_parsed_content("device"):
+            return parser.get_parsed_content("train#trainer")
+    except RuntimeError as error:  # MONAI wraps an error once per config item on its way up
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        if isinstance(cause, ValueError):
+            raise ValueError(str(cause)) from error
+        raise
+
+
+def _read_training(bundle: Path) -> dict[str, Any]:
+    path = bundle / "configs" / "train.json"
+    if not path.is_file():
+        known = sorted(one.parents[1].name for one in bundle.parent.glob("*/configs/train.json"))
+        raise FileNotFoundError(f"There is no bundle {bundle.name}; there are {', '.join(known)}.")
+    return dict(ConfigParser.load_config_file(path))
+
+
+def _stand_ins(bundle: Path, config: Mapping[str, Any], num_classes: int) -> dict[str, Any]:
+    """Return what takes the place of data, of other bundles' results, and of what fake tensors cannot do."""
+    names = [f"class {value}" for value in range(num_classes)]
+    found: dict[str, Any] = {
+        "python_path": None,
+        "network": "@network_def",  # made on the device: fake tensors cannot move
+        "datalist": {
+            "_target_": "types.SimpleNamespace",
+            "name": DOMAIN,
+            "domains": [DOMAIN],
+            "classes": {DOMAIN: names} if "domains" in config else names,
+            "class_weights": [1.0] * num_classes,
+        },
+    }
+    if "coarse" in config:
+        coarse = _read_training(bundle.with_name("liver_ct_coarse_segmentation"))
+        found["coarse"] = {key: coarse[key] for key in config["network_def"]["coarse"] if key in coarse}
+        found["coarse_checkpoint"] = None
+    return found
+
+
+def _region_id(config: Mapping[str, Any]) -> str:
+    return next(name for name in REGION_IDS if isinstance(config.get(name), list))
+
+
+def _check_options(options: Iterable[str], known: Collection[str], bundle: str) -> None:
+    for option in options:
+        if option not in known:
+            nearest = difflib.get_close_matches(option, sorted(known), n=1)
+            hint = f"did you mean --{nearest[0]}?" if nearest else "its configs/train.json lists them."
+            raise ValueError(f"--{option} is no option of {bundle}; {hint}")
+
+
+def _check_setting(region: Sequence[int], batch_size: int) -> None:
+    if len(region) != 3 or any(not isinstance(length, int) or length < 1 for length in region):
+        raise ValueError(f"region is {list(region)!r}, but must be three positive integers, such as 128,128,128.")
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size!r}, but must be a positive integer.")

@@ -1,0 +1,72 @@
+"""A training step as the bundles take it, against the same network in float32."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from monai.inferers import SimpleInferer
+from monai.losses import DiceCELoss
+from monai.utils import set_determinism
+from torch import nn
+
+from med3d_components.inferers import PrecisionInferer
+from med3d_components.networks import Med3DNet
+from med3d_components.utils.measuring import compare, report
+
+__all__ = ["training"]
+
+
+def training(
+    depths: Sequence[int] = (10, 50),
+    sizes: Sequence[int] = (64, 96),
+    batch_size: int = 1,
+    repeats: int = 5,
+    out: str | None = None,
+) -> None:
+    """Compare a step (forward, loss, backward, optimiser) of the pre-training with one of MONAI's default, float32.
+
+    Both have the network, the loss and the optimiser of bundles/med3d_pretraining; the input is noise.
+
+    Args:
+        depths: of the ResNet.
+        sizes: edges of the cubes, in voxels.
+        batch_size: cubes per step.
+        repeats: timed steps of each; the median is reported.
+        out: folder for training.csv and training.json; nothing is written without it.
+    """
+    rows = []
+    for depth in depths:
+        for size in sizes:
+            set_determinism(0)
+            image = torch.randn(batch_size, 1, size, size, size)
+            ours, baseline = (_Step(depth, image, bf16) for bf16 in (True, False))
+            row = compare(f"depth {depth}, {size} cubed", ours, baseline, repeats)
+            rows.append({**row, "first loss ours": ours.losses[0], "first loss baseline": baseline.losses[0]})
+    report("training", rows, {"batch_size": batch_size, "repeats": repeats}, out)
+
+
+class _Step:
+    """One step after the other, on one batch.
+
+    Args:
+        depth: of the ResNet.
+        image: (B, 1, H, W, D); what is above 0 is the foreground.
+        bf16: as the bundle trains, or in float32 throughout.
+    """
+
+    def __init__(self, depth: int, image: torch.Tensor, bf16: bool) -> None:
+        self.image, self.label = image, (image > 0).float()
+        self.network: nn.Module = Med3DNet({"target": 2}, depth)
+        self.inferer = PrecisionInferer(SimpleInferer(), bf16)
+        self.criterion = DiceCELoss(to_onehot_y=True, softmax=True, batch=True)
+        self.optimizer = torch.optim.Adam(self.network.parameters(), 1e-3)
+        self.losses: list[float] = []
+
+    def __call__(self) -> None:
+        """Take a step."""
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self.criterion(self.inferer(self.image, self.network), self.label)
+        loss.backward()
+        self.optimizer.step()
+        self.losses.append(loss.item())
