@@ -4,7 +4,7 @@ BIN := .venv/bin
 DEMO := demo
 RUN := $(BIN)/python -m monai.bundle run
 
-.PHONY: demo test test-slow test-zips test-apps test-gpu bundles lint clean
+.PHONY: demo test test-slow test-zips test-apps test-gpu bundles benchmark lint clean
 
 .venv/installed: requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -76,6 +76,11 @@ test-gpu: .venv/installed
 
 bundles: .venv/installed
 	$(BIN)/python scripts/pack_bundles.py
+
+# Everything that docs/performance.md reports, into CSV and JSON. About an hour on an idle machine.
+BENCHMARKS := spacing preprocessing caching training inference inference_memory cascade shuffling startup growth
+benchmark: .venv/installed
+	for what in $(BENCHMARKS); do $(BIN)/python scripts/benchmark.py $$what --out benchmarks || exit 1; done
 
 lint: .venv/installed
 	$(BIN)/ruff check .

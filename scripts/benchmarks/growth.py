@@ -127,7 +127,11 @@ def _draw(path: Path, rows: Sequence[Row]) -> None:
     figure = Figure(figsize=(4 * len(names), 3.5), layout="constrained")
     for name, axis in zip(names, np.atleast_1d(figure.subplots(1, len(names))), strict=True):
         own = [row for row in rows if row["name"] == name]
-        axis.loglog([row["number"] for row in own], [row["s"] for row in own], marker="o")
-        axis.set(title=f"{name}: power {own[0]['power']:.2f}", xlabel="number", ylabel="s")
+        numbers, seconds = ([float(row[key]) for row in own] for key in ("number", "s"))
+        axis.loglog(numbers, seconds, marker="o")
+        axis.set_xticks(numbers, [f"{number:,.0f}" if number < 1e6 else f"{number / 1e6:.0f} M" for number in numbers])
+        axis.xaxis.minorticks_off()
+        limits = (min(seconds) / 3, max(seconds) * 3)  # a decade or so: else a flat line looks like a steep one
+        axis.set(title=f"{name}: power {own[0]['power']:.2f}", xlabel="number", ylabel="s", ylim=limits)
         axis.grid(alpha=0.3)
     save_figure(figure, path)
