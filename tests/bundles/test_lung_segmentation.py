@@ -32,7 +32,8 @@ def test_train_from_an_encoder_evaluate_and_infer_from_the_root_inside_and_elsew
     torch.save(DilatedResNet(10).state_dict(), tmp_path / "resnet_10_23dataset.pth")
     smoke = ("--config_file", configs(bundle, "train", "smoke"), "--dataset_dir", data)
     pretrained = ("--pretrained_weights", tmp_path / "resnet_10_23dataset.pth", "--frozen_stages", "['stem','layer1']")
-    output = run_bundle("run", "training", *smoke, *pretrained, "--decoder_rate_multiple", 10, cwd=ROOT)
+    options = ("--decoder_rate_multiple", 10, "--accumulation_steps", 2)
+    output = run_bundle("run", "training", *smoke, *pretrained, *options, cwd=ROOT)
     assert "100.0 % of the values" in output
     assert "are not published: Lungs may be one of them" in output
     weights = torch.load(bundle / "checkpoints" / "last.pt", weights_only=True)
@@ -42,6 +43,8 @@ def test_train_from_an_encoder_evaluate_and_infer_from_the_root_inside_and_elsew
         torch.equal(trained[f"encoder.{k}"], file[k]) for k in file if k.startswith(("conv1.", "bn1.", "layer1."))
     )
     assert not torch.equal(trained["encoder.layer4.0.conv1.weight"], file["layer4.0.conv1.weight"])
+    # Three batches an epoch: the optimiser moves after two of them, and at the end.
+    assert {int(one["step"]) for one in weights["optimizer"]["state"].values()} == {4}
     assert [group["initial_lr"] for group in weights["optimizer"]["param_groups"]] == pytest.approx([0.001, 0.01])
     results = {"metrics.csv", "cases.csv", "curves.png", "overlays.png", "split.json", "tensorboard"}
     assert names(bundle / "eval") == results
