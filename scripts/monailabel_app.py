@@ -17,7 +17,7 @@ import tempfile
 import zipfile
 from pathlib import Path, PurePosixPath
 
-import fire
+from med3d_components.utils import run_commands
 
 __all__ = ["find_zips", "write_app"]
 
@@ -99,13 +99,5 @@ def _check_packages(folder: Path) -> None:
         )
 
 
-def main() -> None:
-    """Run the command line."""
-    try:
-        fire.Fire(write_app)
-    except (ValueError, OSError) as error:
-        raise SystemExit(f"error: {error}") from None
-
-
 if __name__ == "__main__":
-    main()
+    run_commands(write_app)

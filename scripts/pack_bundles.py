@@ -18,13 +18,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import fire
 import torch
 from monai.bundle import ConfigParser
 
 from med3d_components import __version__
 from med3d_components.settings import read_settings
-from med3d_components.utils import atomic_path
+from med3d_components.utils import atomic_path, run_commands
 
 __all__ = ["pack_bundle", "pack_bundles"]
 
@@ -105,7 +104,7 @@ def with_weights(files: Mapping[str, bytes], bundle: Path, weights: Path) -> dic
     """
     if not weights.is_file():
         raise FileNotFoundError(f"{weights} does not exist; name the models/model.pt of a training of {bundle.name}.")
-    settings = read_settings(weights.with_name("settings.json"))
+    settings = read_settings(weights.with_name("settings.json"), option="weights")
     if settings["bundle"] != bundle.name:
         raise ValueError(f"{weights} is of a training of {settings['bundle']}; pack it with that name.")
     _check_fit(bundle, weights, settings)
@@ -141,13 +140,5 @@ def _as_json(content: Any) -> bytes:
     return (json.dumps(content, indent=4) + "\n").encode()
 
 
-def main() -> None:
-    """Run the command line."""
-    try:
-        fire.Fire(pack_bundles)
-    except (ValueError, OSError) as error:
-        raise SystemExit(f"error: {error}") from None
-
-
 if __name__ == "__main__":
-    main()
+    run_commands(pack_bundles)

@@ -46,7 +46,8 @@ def check_command_line(argv: Sequence[str] | None = None) -> None:
         ValueError: for an id that no config has, with the nearest one.
     """
     argv = sys.argv if argv is None else argv
-    if not argv[0].endswith(str(Path("monai", "bundle", "__main__.py"))):
+    # MONAI's exports build a whole config too, and have options of their own.
+    if not argv[0].endswith(str(Path("monai", "bundle", "__main__.py"))) or list(argv[1:2]) != ["run"]:
         return
     sys.excepthook = show_cause
     typed = {argument[2:].split("=")[0]: i for i, argument in enumerate(argv) if argument.startswith("--")}
@@ -60,24 +61,28 @@ def check_command_line(argv: Sequence[str] | None = None) -> None:
         _check_known(name.replace("::", "#").split("#")[0].removeprefix("+"), known, text)
 
 
-def run_commands(commands: Mapping[str, Callable[..., None]], argv: Sequence[str] | None = None) -> None:
-    """Run a command line of functions through Fire.
+def run_commands(
+    commands: Mapping[str, Callable[..., None]] | Callable[..., None], argv: Sequence[str] | None = None
+) -> None:
+    """Run a command line of one or several functions through Fire.
 
     Fire runs a command first and complains about a misspelt option afterwards; this looks first. A foreseeable error
     ends the process with one line and exit code 1.
 
     Args:
-        commands: name to function.
+        commands: name to function, or the only function.
         argv: the arguments; by default those of this process.
     """
     argv = sys.argv[1:] if argv is None else argv
+    function = commands if callable(commands) else commands.get(argv[0] if argv else "")
+    where = "the command" if callable(commands) else " ".join(["the command", *argv[:1]])
     try:
-        if argv and argv[0] in commands and not {"-h", "--help"} & set(argv):
-            known = set(inspect.signature(commands[argv[0]]).parameters)
-            for argument in argv[1:]:
+        if function and not {"-h", "--help"} & set(argv):
+            known = set(inspect.signature(function).parameters)
+            for argument in argv:
                 if argument.startswith("--"):
-                    _check_known(argument[2:].split("=")[0], known, f"the command {argv[0]}")
-        fire.Fire(dict(commands), command=list(argv))
+                    _check_known(argument[2:].split("=")[0], known, where)
+        fire.Fire(commands if callable(commands) else dict(commands), command=list(argv))
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)

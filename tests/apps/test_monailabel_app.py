@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -12,7 +14,6 @@ from types import ModuleType
 import pytest
 
 from med3d_components.utils import write_json
-from scripts import monailabel_app
 from scripts.monailabel_app import find_zips, write_app
 from tests.conftest import ROOT
 
@@ -99,10 +100,11 @@ def test_a_damaged_or_empty_zip_is_refused(tmp_path: Path) -> None:
         write_app(str(tmp_path / "app"), str(tmp_path / "dist"))
 
 
-def test_the_command_line_ends_a_mistake_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["monailabel_app.py", "--out", str(tmp_path / "app"), "--zips", str(tmp_path)])
-    with pytest.raises(SystemExit, match=r"^error: .* holds no packed bundle"):
-        monailabel_app.main()
+def test_the_command_line_ends_a_mistake_in_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "scripts" / "monailabel_app.py"), "--out", str(tmp_path / "app")]
+    done = subprocess.run([*command, "--zips", str(tmp_path)], capture_output=True, encoding="utf-8", check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.fullmatch(r"error: .* holds no packed bundle; write some with scripts/pack_bundles.py\.\n", done.stderr)
 
 
 def test_the_server_finds_bundles_by_the_task_in_their_names_and_names_them_in_its_line(tmp_path: Path) -> None:

@@ -50,6 +50,7 @@ def test_a_misspelt_id_is_answered_with_the_nearest(typed: list[str], argument: 
 def test_in_other_programs_nothing_is_checked() -> None:
     check_command_line(["pytest", "--nonsense"])
     check_command_line(["/x/monai/bundle/__main__.py", "run", "--args_file", "x"])
+    check_command_line(["/x/monai/bundle/__main__.py", "onnx_export", "--config_file", "x", "--ckpt_file", "y"])
 
 
 def chain(error: Exception, into: type[Exception]) -> Exception:
@@ -97,6 +98,17 @@ def test_a_misspelt_option_stops_a_command_before_it_works(capsys: pytest.Captur
     with pytest.raises(SystemExit):
         run_commands(commands, ["greet", "--time", "2"])
     assert capsys.readouterr() == ("", "error: --time is no id of the command greet; did you mean --times?\n")
+
+
+def test_an_only_command_needs_no_name(capsys: pytest.CaptureFixture[str]) -> None:
+    def greet(name: str = "x") -> None:
+        print(name)
+
+    run_commands(greet, ["--name", "ab"])
+    assert capsys.readouterr().out == "ab\n"
+    with pytest.raises(SystemExit):
+        run_commands(greet, ["--nam", "ab"])
+    assert capsys.readouterr() == ("", "error: --nam is no id of the command; did you mean --name?\n")
 
 
 def test_a_foreseen_error_of_a_command_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
