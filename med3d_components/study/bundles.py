@@ -50,7 +50,7 @@ def read_bundle(bundle: Path, options: Mapping[str, Any]) -> BundleFacts:
     """
     config = str(bundle / "configs" / "train.json")
     program = str(Path(monai.bundle.__file__).with_name("__main__.py"))
-    check_command_line([program, "--config_file", config, *(f"--{name}" for name in options)])
+    check_command_line([program, "run", "--config_file", config, *(f"--{name}" for name in options)])
     parser = ConfigParser(ConfigParser.load_config_files(config))
     parser.update(dict(options))
     parser.parse()
