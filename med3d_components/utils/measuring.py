@@ -14,7 +14,7 @@ import torch
 from med3d_components.utils.files import move_aside, write_json, write_table
 from med3d_components.utils.machine import describe_machine
 
-__all__ = ["Measured", "Row", "compare", "measure", "measure_once", "peak_memory", "report"]
+__all__ = ["Measured", "Row", "as_row", "compare", "measure", "measure_once", "peak_memory", "report"]
 
 Row = dict[str, str | float]
 
@@ -73,6 +73,18 @@ def peak_memory() -> float:
         return float("nan")
     found = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text(encoding="ascii"))
     return int(found[1]) / 1024 if found else float("nan")
+
+
+def as_row(name: str, ours: Measured, baseline: Measured) -> Row:
+    """Return seconds of both, how many times as fast ours is, and the peak memory of both in MiB."""
+    return {
+        "name": name,
+        "ours_s": ours.seconds,
+        "baseline_s": baseline.seconds,
+        "ratio": baseline.seconds / ours.seconds,
+        "ours_peak_mib": ours.peak_mib,
+        "baseline_peak_mib": baseline.peak_mib,
+    }
 
 
 def compare(name: str, ours: Callable[[], Any], baseline: Callable[[], Any], repeats: int) -> Row:

@@ -15,7 +15,7 @@ from monai.utils import set_determinism
 
 from med3d_components.inferers import CascadeInferer, PrecisionInferer
 from med3d_components.networks import CascadeNet
-from med3d_components.utils.measuring import Measured, Row, measure, report
+from med3d_components.utils.measuring import Measured, Row, as_row, measure, report
 from scripts.benchmarks.cases import check_case, dice, segment, trained_case
 
 __all__ = ["cascade"]
@@ -89,16 +89,10 @@ def _cascade_row(name: str, ours: Measured, whole: Measured, region: Any) -> Row
     masks = [run.result[0].argmax(0) for run in (ours, whole)]
     masks[1] = get_largest_connected_component_mask(masks[1])
     volume_ratio = ours.result[0, 0].numel() / ours.result[inside][0, 0].numel()
-    ratio = whole.seconds / ours.seconds
     return {
-        "name": name,
-        "ours_s": ours.seconds,
-        "baseline_s": whole.seconds,
-        "ratio": ratio,
+        **as_row(name, ours, whole),
         "volume ratio": volume_ratio,
-        "share of it": ratio / volume_ratio,
-        "ours_peak_mib": ours.peak_mib,
-        "baseline_peak_mib": whole.peak_mib,
+        "share of it": whole.seconds / ours.seconds / volume_ratio,
         "dice": dice(masks[0], masks[1]),
         "bit-equal": str(torch.equal(ours.result[inside], whole.result[inside])),
     }

@@ -20,7 +20,7 @@ from monai.utils import set_determinism
 from med3d_components.inferers import BodyWindowInferer, FoldedInferer, PrecisionInferer
 from med3d_components.networks import Med3DSegmentationNet
 from med3d_components.utils import write_json
-from med3d_components.utils.measuring import Measured, Row, measure, report
+from med3d_components.utils.measuring import Measured, Row, as_row, measure, report
 from scripts.benchmarks.cases import BUNDLES, check_case, dice, segment, trained_case
 
 __all__ = ["inference", "inference_memory"]
@@ -91,15 +91,7 @@ def _inferers(region: Sequence[int]) -> dict[str, Inferer]:
 
 
 def _row(name: str, ours: Measured, baseline: Measured) -> Row:
-    return {
-        "name": name,
-        "ours_s": ours.seconds,
-        "baseline_s": baseline.seconds,
-        "ratio": baseline.seconds / ours.seconds,
-        "dice": dice(ours.result.argmax(1), baseline.result.argmax(1)),
-        "ours_peak_mib": ours.peak_mib,
-        "baseline_peak_mib": baseline.peak_mib,
-    }
+    return {**as_row(name, ours, baseline), "dice": dice(ours.result.argmax(1), baseline.result.argmax(1))}
 
 
 class _MarkedNet(Med3DSegmentationNet):

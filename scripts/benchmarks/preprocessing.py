@@ -23,7 +23,7 @@ from monai.utils import set_determinism
 from scipy.ndimage import gaussian_filter
 
 from med3d_components.data import DomainDataset
-from med3d_components.utils.measuring import Row, measure, report
+from med3d_components.utils.measuring import Row, as_row, measure, report
 from scripts.benchmarks.cases import BUNDLES
 from tests.data.dicom_files import write_series
 
@@ -112,14 +112,7 @@ def caching(
 
 def _row(name: str, ours: Callable[[], Any], baseline: Callable[[], Any], repeats: int) -> Row:
     measured = measure({"ours": ours, "baseline": baseline}, repeats)
-    return {
-        "name": name,
-        "ours_s": measured["ours"].seconds,
-        "baseline_s": measured["baseline"].seconds,
-        "ratio": measured["baseline"].seconds / measured["ours"].seconds,
-        "ours_peak_mib": measured["ours"].peak_mib,
-        "baseline_peak_mib": measured["baseline"].peak_mib,
-    }
+    return as_row(name, **measured)
 
 
 def _settings(
