@@ -25,6 +25,7 @@ import torch
 from monai.networks.nets.resnet import ResNetBlock, ResNetBottleneck
 from torch import nn
 
+from med3d_components.networks.dilated_conv import DilatedConv3d
 from med3d_components.utils import as_flag
 
 __all__ = ["DEPTHS", "DilatedResNet", "upsample_to"]
@@ -261,7 +262,9 @@ def _make_stage(
 
 def _dilate(stage: nn.Module, dilation: int) -> None:
     """Dilate every 3x3x3 convolution of a stage, its size unchanged; MONAI's blocks have no such argument."""
-    for module in stage.modules():
-        if isinstance(module, nn.Conv3d) and module.kernel_size == (3, 3, 3):
-            module.dilation = module.padding = (dilation,) * 3
-            module._reversed_padding_repeated_twice = [dilation] * 6
+    for block in stage.modules():
+        for name, module in list(block.named_children()):
+            if isinstance(module, nn.Conv3d) and module.kernel_size == (3, 3, 3):
+                dilated = DilatedConv3d(module.in_channels, module.out_channels, dilation, device="meta")
+                dilated.weight = module.weight
+                setattr(block, name, dilated)

@@ -12,6 +12,7 @@ from torch import nn
 
 from med3d_components.inferers import PrecisionInferer
 from med3d_components.networks import Med3DNet
+from med3d_components.networks.dilated_conv import DilatedConv3d
 from med3d_components.utils.measuring import compare, report
 
 __all__ = ["training"]
@@ -27,7 +28,8 @@ def training(
     """Compare a step (forward, loss, backward, optimiser) of the pre-training with one of MONAI's trainer as it is.
 
     Both have the network and the loss of bundles/med3d_pretraining; the input is noise. MONAI's trainer computes in
-    float32 and keeps the gradients' memory from step to step; the optimiser is torch's default Adam there.
+    float32 and keeps the gradients' memory from step to step; the optimiser is torch's default Adam there, and the
+    dilated convolutions are torch's own.
 
     Args:
         depths: of the ResNet.
@@ -52,7 +54,8 @@ class _Step:
     Args:
         depth: of the ResNet.
         image: (B, 1, H, W, D); what is above 0 is the foreground.
-        fast: as the bundle trains: in bfloat16, with the fused optimiser, and gradients dropped after a step.
+        fast: as the bundle trains: in bfloat16, with the fused optimiser, gradients of dilated convolutions tap by tap,
+            and gradients dropped after a step.
     """
 
     def __init__(self, depth: int, image: torch.Tensor, fast: bool) -> None:
@@ -60,6 +63,10 @@ class _Step:
         self.image, self.label = image, (image > 0).float()
         self.fast = fast
         self.network: nn.Module = Med3DNet({"target": 2}, depth)
+        if not fast:
+            for module in self.network.modules():
+                if isinstance(module, DilatedConv3d):
+                    module.__class__ = nn.Conv3d  # type: ignore[assignment]
         self.inferer = PrecisionInferer(SimpleInferer(), fast)
         self.criterion = DiceCELoss(to_onehot_y=True, softmax=True, batch=True)
         self.optimizer = torch.optim.Adam(self.network.parameters(), 1e-3, fused=fast)

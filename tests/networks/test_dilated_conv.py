@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from med3d_components.networks import DilatedResNet
+from med3d_components.networks.dilated_conv import DilatedConv3d
+
+
+def pair(dilation: int, dtype: torch.dtype = torch.float64) -> tuple[DilatedConv3d, nn.Conv3d]:
+    ours = DilatedConv3d(3, 5, dilation, dtype=dtype)
+    stock = nn.Conv3d(3, 5, 3, padding=dilation, dilation=dilation, bias=False, dtype=dtype)
+    stock.load_state_dict(ours.state_dict())
+    return ours, stock
+
+
+def gradients(network: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    x = x.detach().requires_grad_()
+    output = network(x)
+    shape = output.shape
+    output.backward(torch.linspace(-1, 1, output.numel(), dtype=output.dtype).view(shape))
+    return output, x.grad, *(p.grad for p in network.parameters())  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("dilation", [1, 2, 4])
+@pytest.mark.parametrize("size", [(8, 8, 8), (12, 9, 5), (4, 1, 3)], ids=str)
+def test_output_and_gradients_are_those_of_the_stock_convolution(dilation: int, size: tuple[int, int, int]) -> None:
+    x = torch.randn(2, 3, *size, dtype=torch.float64)
+    for ours, theirs in zip(*(gradients(conv, x) for conv in pair(dilation)), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_under_autocast_too() -> None:
+    x = torch.randn(2, 3, 8, 8, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        results = [gradients(conv, x) for conv in pair(2, torch.float32)]
+    for ours, theirs in zip(*results, strict=True):
+        assert ours.dtype == theirs.dtype
+        torch.testing.assert_close(ours, theirs, rtol=0.01, atol=0.01 * theirs.abs().max().item())
+
+
+def test_an_input_that_needs_no_gradient_gets_none() -> None:
+    ours, stock = pair(2)
+    x = torch.randn(1, 3, 6, 6, 6, dtype=torch.float64)
+    for conv in (ours, stock):
+        conv(x).sum().backward()
+    torch.testing.assert_close(ours.weight.grad, stock.weight.grad)
+
+
+def test_a_frozen_weight_passes_gradients_on() -> None:
+    ours, stock = (conv.requires_grad_(False) for conv in pair(2))
+    x = torch.randn(1, 3, 6, 6, 6, dtype=torch.float64)
+    for mine, theirs in zip(*(gradients(conv, x) for conv in (ours, stock)), strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+@pytest.mark.parametrize("depth", [10, 50])
+def test_a_whole_encoder_learns_the_same(depth: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = DilatedResNet(depth).double()
+    x = torch.randn(2, 1, 24, 24, 16, dtype=torch.float64)
+
+    def learn() -> list[Any]:
+        encoder.zero_grad()
+        encoder(x)[-1].square().mean().backward()
+        return [p.grad.clone() for p in encoder.parameters() if p.grad is not None]
+
+    ours = learn()
+    monkeypatch.setattr(DilatedConv3d, "forward", nn.Conv3d.forward)
+    theirs = learn()
+    assert len(ours) == len(list(encoder.parameters()))
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-8, atol=1e-10)
