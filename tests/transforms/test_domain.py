@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
@@ -85,7 +86,28 @@ def test_half_of_the_crops_are_centred_on_the_foreground() -> None:
     assert 35 <= found <= 65
 
 
-@pytest.mark.filterwarnings("ignore:Num foregrounds 0:UserWarning")
+def test_every_voxel_of_foreground_and_of_background_may_be_the_centre() -> None:
+    label = torch.zeros(1, 4, 5, 6)
+    label[0, 1:3, 2:4, 0:2] = torch.tensor([[[1, 2], [0, 1]], [[0, 0], [1, 1]]])
+    crop = RandDomainCropd("label", (1, 1, 1)).set_random_state(0)
+    centers = []
+    for _ in range(3000):
+        crop({"label": label})
+        centers.append(tuple(crop.center))
+    counts = {voxel: centers.count(voxel) for voxel in np.ndindex(4, 5, 6)}
+    inside = [counts[voxel] for voxel in counts if label[0][voxel] > 0]
+    outside = [counts[voxel] for voxel in counts if label[0][voxel] == 0]
+    # Both are 1500 by expectation, spread evenly.
+    assert 1400 < sum(inside) < 1600
+    assert 240 < min(inside) <= max(inside) < 360
+    assert 1 <= min(outside) <= max(outside) < 30
+
+
+def test_a_label_that_is_all_foreground_is_cropped_too() -> None:
+    full = {"image": torch.rand(1, 9, 8, 7), "label": torch.ones(1, 9, 8, 7)}
+    assert RandDomainCropd(["image", "label"], (4, 4, 4))(full)["label"].all()
+
+
 def test_a_label_without_foreground_gives_crops_from_everywhere() -> None:
     empty = {"image": torch.rand(1, 20, 20, 20), "label": torch.zeros(1, 20, 20, 20)}
     assert RandDomainCropd(["image", "label"], {"a": (8, 8, 8)})(empty)["image"].shape == (1, 8, 8, 8)
