@@ -5,5 +5,13 @@ from med3d_components.inferers.cascade import CascadeInferer
 from med3d_components.inferers.domain import DomainSlidingWindowInferer
 from med3d_components.inferers.folding import FoldedInferer
 from med3d_components.inferers.precision import PrecisionInferer
+from med3d_components.inferers.sliding_window import windows_per_pass
 
-__all__ = ["BodyWindowInferer", "CascadeInferer", "DomainSlidingWindowInferer", "FoldedInferer", "PrecisionInferer"]
+__all__ = [
+    "BodyWindowInferer",
+    "CascadeInferer",
+    "DomainSlidingWindowInferer",
+    "FoldedInferer",
+    "PrecisionInferer",
+    "windows_per_pass",
+]

@@ -1,11 +1,44 @@
-"""Where windows lie over a region of a scan."""
+"""Where windows lie over a region of a scan, and how many a network takes at once."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 from monai.data.utils import dense_patch_slices
 from monai.inferers.utils import _get_scan_interval
 
-__all__ = ["LAYOUTS", "snap_to_scan", "trim_region", "widen_to_window"]
+from med3d_components.utils.memory import predict_window
+
+__all__ = ["LAYOUTS", "MOST_WINDOWS", "snap_to_scan", "trim_region", "widen_to_window", "windows_per_pass"]
+
+MOST_WINDOWS = 16
+"""Of one pass; the last pass over a scan is filled up in vain by at most as many."""
+
+
+def windows_per_pass(network: torch.nn.Module, region: Sequence[int], device: torch.device, channels: int = 1) -> int:
+    """Return how many windows to give a network at once: as many as half of the GPU's free memory holds.
+
+    On a CPU that is one, since there a batch takes as long as its windows one by one. The other half is for the logits
+    of the scan. The prediction is one of float32, so bfloat16 leaves more.
+
+    Args:
+        network: of the inference.
+        region: window in voxels, (H, W, D).
+        device: of the inference.
+        channels: of the input.
+
+    Returns:
+        1 to ``MOST_WINDOWS``; 1 also where not even one fits, and for TorchScript, which does not predict.
+
+    Example:
+        >>> windows_per_pass(torch.nn.Conv3d(1, 8, 1), (96, 96, 96), torch.device("cpu"))
+        1
+    """
+    if device.type != "cuda" or isinstance(network, torch.jit.ScriptModule):
+        return 1
+    peak, (free, _) = predict_window(network, region, channels), torch.cuda.mem_get_info(device)
+    return max(1, min(MOST_WINDOWS, free // 2 // (peak.total - peak.parameters)))
 
 
 def widen_to_window(start: int, stop: int, length: int, window: int, overlap: float) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""How much memory a training needs: predicted without computing anything, or measured."""
+"""How much memory a training or a window needs: predicted without computing anything, or measured."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 from monai.engines import SupervisedTrainer
+from monai.networks.utils import eval_mode
 from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -15,7 +16,16 @@ from torch.utils._pytree import tree_leaves
 
 from med3d_components.utils.measuring import measure_once
 
-__all__ = ["MEASURING_ENVIRONMENT", "LiveMemory", "MakeTrainer", "MeasuredPeak", "Peak", "measure_peak", "predict_peak"]
+__all__ = [
+    "MEASURING_ENVIRONMENT",
+    "LiveMemory",
+    "MakeTrainer",
+    "MeasuredPeak",
+    "Peak",
+    "measure_peak",
+    "predict_peak",
+    "predict_window",
+]
 
 MEASURING_ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": "65536"}
 """Makes glibc give every larger block back when it is freed, so that resident memory is that of the live tensors.
@@ -92,6 +102,24 @@ def measure_peak(make_trainer: MakeTrainer) -> MeasuredPeak:
     return MeasuredPeak(torch.cuda.max_memory_allocated() if on_gpu else measured.peak_mib * 2**20, measured.seconds)
 
 
+def predict_window(network: torch.nn.Module, region: Sequence[int], channels: int = 1) -> Peak:
+    """Predict the peak of a network's memory that looks at one window in float32, without computing anything.
+
+    Args:
+        network: any that takes (1, channels, H, W, D), on any device.
+        region: window in voxels, (H, W, D).
+        channels: of the input.
+
+    Example:
+        >>> predict_window(torch.nn.Conv3d(1, 8, 1), (10, 10, 10)).activations
+        36000
+    """
+    device = next(network.parameters()).device
+    with eval_mode(network), FakeTensorMode(allow_non_fake_inputs=True), LiveMemory(network) as memory:
+        network(torch.empty(1, channels, *region, device=device))
+    return memory.peak
+
+
 class LiveMemory(TorchDispatchMode):
     """Follow the storages that live while operations run, and keep the parts of the greatest sum.
 
@@ -103,10 +131,10 @@ class LiveMemory(TorchDispatchMode):
 
     Args:
         network: of the training; it counts from the start.
-        optimizer: of the training.
+        optimizer: of the training, if it is one.
     """
 
-    def __init__(self, network: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    def __init__(self, network: torch.nn.Module, optimizer: torch.optim.Optimizer | None = None) -> None:
         super().__init__()
         self.network = network
         self.optimizer = optimizer
@@ -137,7 +165,7 @@ class LiveMemory(TorchDispatchMode):
     @property
     def peak(self) -> Peak:
         """Return the parts of the greatest sum so far; the state of the optimizer is that of now."""
-        state = sum(x.nbytes for x in _tensors(list(self.optimizer.state.values())))
+        state = sum(x.nbytes for x in _tensors(list(self.optimizer.state.values()))) if self.optimizer else 0
         others = self.total - self.parameters - self.gradients - state - self.workspace
         return Peak(self.parameters, self.gradients, state, others, self.workspace)
 

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from monai.data import MetaTensor
-from monai.transforms import ClipIntensityPercentilesd, Compose, NormalizeIntensityd
-from monai.utils import set_determinism
+from monai.transforms import Compose, NormalizeIntensityd
+from monai.utils import ensure_tuple, set_determinism
 
 from med3d_components.data import DomainBatchSampler, MultiDomainDatalist
 from med3d_components.networks import Med3DNet
-from med3d_components.transforms import MedianSpacingd
+from med3d_components.transforms import FastClipIntensityPercentilesd, MedianSpacingd
 from med3d_components.utils.measuring import Row, measure, report
 from med3d_components.visualize.figure import save_figure
 
@@ -29,9 +29,9 @@ Case = tuple[str, int, Callable[[], Any]]
 
 
 def growth(
-    sizes: Sequence[int] = (128, 192, 256, 384),
-    domains: Sequence[int] = (8, 23, 100),
-    volumes: Sequence[int] = (100, 1_000, 10_000, 100_000),
+    sizes: Sequence[int] | int = (128, 192, 256, 384),
+    domains: Sequence[int] | int = (8, 23, 100),
+    volumes: Sequence[int] | int = (100, 1_000, 10_000, 100_000),
     repeats: int = 1,
     out: str | None = None,
 ) -> None:
@@ -55,9 +55,9 @@ def growth(
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
         for what, units, prepare in (
-            ("voxels prepared", [size**3 for size in sizes], _preparing),
-            ("domains, a step", list(domains), _stepping),
-            ("volumes, their headers", list(volumes), partial(_listing, Path(folder))),
+            ("voxels prepared", [size**3 for size in ensure_tuple(sizes)], _preparing),
+            ("domains, a step", ensure_tuple(domains), _stepping),
+            ("volumes, their headers", ensure_tuple(volumes), partial(_listing, Path(folder))),
         ):
             found = [(count, measure({"run": prepare(count)}, repeats)["run"]) for count in units]
             power = _power([count for count, _ in found], [one.seconds for _, one in found])
@@ -75,7 +75,7 @@ def _preparing(voxels: int) -> Callable[[], Any]:
     image = MetaTensor(torch.randn(1, edge, edge, edge), affine=torch.diag(torch.tensor([0.8, 0.8, 2.0, 1.0])))
     chain = Compose(
         [
-            ClipIntensityPercentilesd("image", lower=0.5, upper=99.5),
+            FastClipIntensityPercentilesd("image", lower=0.5, upper=99.5),
             MedianSpacingd("image", (1.0, 1.0, 1.33)),
             NormalizeIntensityd("image"),
         ]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from monai.inferers import SimpleInferer
 from monai.losses import DiceCELoss
-from monai.utils import set_determinism
+from monai.utils import ensure_tuple, set_determinism
 from torch import nn
 
 from med3d_components.inferers import PrecisionInferer
@@ -19,8 +19,8 @@ __all__ = ["training"]
 
 
 def training(
-    depths: Sequence[int] = (10, 50),
-    sizes: Sequence[int] = (64, 96),
+    depths: Sequence[int] | int = (10, 50),
+    sizes: Sequence[int] | int = (64, 96),
     batch_size: int = 1,
     repeats: int = 5,
     out: str | None = None,
@@ -39,8 +39,8 @@ def training(
         out: folder for training.csv and training.json; nothing is written without it.
     """
     rows = []
-    for depth in depths:
-        for size in sizes:
+    for depth in ensure_tuple(depths):
+        for size in ensure_tuple(sizes):
             image = torch.randn(batch_size, 1, size, size, size)
             ours, baseline = (_Step(depth, image, fast) for fast in (True, False))
             row = compare(f"depth {depth}, {size} cubed", ours, baseline, repeats)

@@ -6,7 +6,15 @@ from monai.data.utils import dense_patch_slices
 from monai.inferers import SlidingWindowInferer
 from monai.inferers.utils import _get_scan_interval
 
-from med3d_components.inferers.sliding_window import snap_to_scan, trim_region, widen_to_window
+from med3d_components.inferers.sliding_window import (
+    MOST_WINDOWS,
+    snap_to_scan,
+    trim_region,
+    widen_to_window,
+    windows_per_pass,
+)
+from med3d_components.networks import Med3DSegmentationNet
+from med3d_components.utils.memory import predict_window
 
 REGIONS = [(0, 1), (0, 30), (7, 9), (12, 27), (16, 24), (23, 24), (29, 30)]
 
@@ -71,3 +79,23 @@ def count_windows(length: int, window: int, overlap: float) -> int:
         return 1
     interval = _get_scan_interval([length], [window], 1, [overlap])
     return len(list(dense_patch_slices([length], [window], interval)))
+
+
+GPU = torch.device("cuda")
+
+
+@pytest.mark.parametrize(("free_windows", "expected"), [(0.5, 1), (2, 1), (4.1, 2), (13, 6), (1000, MOST_WINDOWS)])
+def test_a_pass_takes_as_many_windows_as_half_of_the_free_memory_holds(
+    free_windows: float, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = Med3DSegmentationNet(2, 10)
+    peak = predict_window(network, (32, 32, 32))
+    free = int(free_windows * (peak.total - peak.parameters))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 10 * free))
+    assert windows_per_pass(network, (32, 32, 32), GPU) == expected
+
+
+def test_on_a_cpu_and_in_torchscript_windows_pass_one_by_one() -> None:
+    network = torch.nn.Conv3d(1, 2, 3)
+    assert windows_per_pass(network, (32, 32, 32), torch.device("cpu")) == 1
+    assert windows_per_pass(torch.jit.script(network), (32, 32, 32), GPU) == 1

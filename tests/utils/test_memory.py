@@ -12,7 +12,8 @@ import pytest
 import torch
 from monai.engines import SupervisedTrainer
 
-from med3d_components.utils.memory import MEASURING_ENVIRONMENT, Peak, measure_peak, predict_peak
+from med3d_components.networks import Med3DSegmentationNet
+from med3d_components.utils.memory import MEASURING_ENVIRONMENT, Peak, measure_peak, predict_peak, predict_window
 from med3d_components.utils.rehearsal import bundle_trainer
 from tests.conftest import ROOT
 
@@ -82,6 +83,16 @@ def test_a_convolution_has_a_workspace_of_its_input_and_output() -> None:
     # The decoder's last group at 64 cubed: 64 channels in, 32 out.
     weight = 64 * 32 * 27
     assert predict(edge=64, bf16=False).workspace == FLOAT * (64**3 * (64 + 32) + weight)
+
+
+def test_predicting_a_window_leaves_the_network_as_it_is() -> None:
+    network = Med3DSegmentationNet(2, 10)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    small, large = (predict_window(network, (edge,) * 3) for edge in (32, 64))
+    assert network.training
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert small.parameters == large.parameters
+    assert 7 < (large.total - large.parameters) / (small.total - small.parameters) < 9
 
 
 MEASURE = """
