@@ -25,7 +25,7 @@ import torch
 from monai.networks.nets.resnet import ResNetBlock, ResNetBottleneck
 from torch import nn
 
-from med3d_components.networks.dilated_conv import DilatedConv3d
+from med3d_components.networks.layers import DilatedConv3d, FastMaxPool3d
 from med3d_components.utils import as_flag
 
 __all__ = ["DEPTHS", "DilatedResNet", "upsample_to"]
@@ -126,7 +126,7 @@ class DilatedResNet(nn.Module):
         self.conv1 = nn.Conv3d(in_channels, WIDTHS[0], kernel_size=7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm3d(WIDTHS[0])
         self.act = nn.ReLU(inplace=True)
-        self.maxpool = nn.MaxPool3d(kernel_size=3, stride=2, padding=1)
+        self.maxpool = FastMaxPool3d(kernel_size=3, stride=2, padding=1)
         stages = [
             _make_stage(block, self.channels[i], WIDTHS[i], blocks[i], STRIDES[i], (1, 1, *dilations)[i], shortcut_type)
             for i in range(4)

@@ -1,7 +1,8 @@
-"""What comparisons of inferers share: a trained bundle, a run, and how far two masks agree."""
+"""What comparisons share: a trained bundle, a network of stock layers, a run, and how far two masks agree."""
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from monai.inferers import Inferer
 
+from med3d_components.networks.layers import DilatedConv3d, FastMaxPool3d
 from med3d_components.weights import load_checkpoint
 
-__all__ = ["BUNDLES", "check_case", "dice", "segment", "trained_case"]
+__all__ = ["BUNDLES", "check_case", "dice", "segment", "trained_case", "with_stock_layers"]
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
 
@@ -33,6 +35,16 @@ def trained_case(bundle: str, ckpt_dir: str, image: str) -> tuple[Any, MetaTenso
     load_checkpoint(network, Path(ckpt_dir, "models", "model.pt"))
     scan = parser.get_parsed_content("dataset")[0]["image"]
     return network, MetaTensor(scan[None], affine=scan.affine), parser.get_parsed_content("settings")
+
+
+def with_stock_layers(network: torch.nn.Module) -> torch.nn.Module:
+    """Return a copy of a network whose layers are torch's own, as a baseline."""
+    network = deepcopy(network)
+    for module in network.modules():
+        for ours, stock in ((DilatedConv3d, torch.nn.Conv3d), (FastMaxPool3d, torch.nn.MaxPool3d)):
+            if isinstance(module, ours):
+                module.__class__ = stock  # type: ignore[assignment]
+    return network
 
 
 def segment(inferer: Inferer, scan: MetaTensor, network: torch.nn.Module) -> torch.Tensor:

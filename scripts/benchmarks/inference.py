@@ -21,7 +21,7 @@ from med3d_components.inferers import BodyWindowInferer, FoldedInferer, Precisio
 from med3d_components.networks import Med3DSegmentationNet
 from med3d_components.utils import write_json
 from med3d_components.utils.measuring import Measured, Row, as_row, measure, report
-from scripts.benchmarks.cases import BUNDLES, check_case, dice, segment, trained_case
+from scripts.benchmarks.cases import BUNDLES, check_case, dice, segment, trained_case, with_stock_layers
 
 __all__ = ["inference", "inference_memory"]
 
@@ -52,9 +52,9 @@ def inference(
     logits are small beside a threshold that finds the lungs. With ``ckpt_dir`` and ``image`` it is a real scan and a
     trained network instead, and the first three arguments are not used.
 
-    One row for all together and one for each ingredient alone, all with Gaussian weights, an overlap of 0.25 and one
-    window at a time; "dice" is that of the masks of both inferers, the mean of the classes; peak memory is above
-    what was held before.
+    One row for all together and one for each ingredient alone in a network of torch's own layers, all with Gaussian
+    weights, an overlap of 0.25 and one window at a time; "dice" is that of the masks of both inferers, the mean of the
+    classes; peak memory is above what was held before.
 
     Args:
         size: of the scan, in voxels.
@@ -71,8 +71,12 @@ def inference(
         region = settings["region"]
     else:
         network, scan = _MarkedNet(len(CLASSES), depth).eval(), _chest(size)
-    inferers = _inferers(region)
-    measured = measure({name: partial(segment, inferer, scan, network) for name, inferer in inferers.items()}, repeats)
+    stock = with_stock_layers(network)
+    runs = {
+        name: partial(segment, inferer, scan, network if name == "all" else stock)
+        for name, inferer in _inferers(region).items()
+    }
+    measured = measure(runs, repeats)
     baseline = measured.pop("baseline")
     rows = [_row(name, ours, baseline) for name, ours in measured.items()]
     about = {"scan": list(scan.shape[2:]), "region": list(region), "depth": network.encoder.settings["depth"]}

@@ -8,12 +8,11 @@ import torch
 from monai.inferers import SimpleInferer
 from monai.losses import DiceCELoss
 from monai.utils import ensure_tuple, set_determinism
-from torch import nn
 
 from med3d_components.inferers import PrecisionInferer
 from med3d_components.networks import Med3DNet
-from med3d_components.networks.dilated_conv import DilatedConv3d
 from med3d_components.utils.measuring import compare, report
+from scripts.benchmarks.cases import with_stock_layers
 
 __all__ = ["training"]
 
@@ -28,8 +27,8 @@ def training(
     """Compare a step (forward, loss, backward, optimiser) of the pre-training with one of MONAI's trainer as it is.
 
     Both have the network and the loss of bundles/med3d_pretraining; the input is noise. MONAI's trainer computes in
-    float32 and keeps the gradients' memory from step to step; the optimiser is torch's default Adam there, and the
-    dilated convolutions are torch's own.
+    float32 and keeps the gradients' memory from step to step; the optimiser is torch's default Adam there, and all
+    layers are torch's own.
 
     Args:
         depths: of the ResNet.
@@ -54,19 +53,16 @@ class _Step:
     Args:
         depth: of the ResNet.
         image: (B, 1, H, W, D); what is above 0 is the foreground.
-        fast: as the bundle trains: in bfloat16, with the fused optimiser, gradients of dilated convolutions tap by tap,
-            and gradients dropped after a step.
+        fast: as the bundle trains: in bfloat16, with the fused optimiser, this package's layers, and gradients dropped
+            after a step.
     """
 
     def __init__(self, depth: int, image: torch.Tensor, fast: bool) -> None:
         set_determinism(0)
         self.image, self.label = image, (image > 0).float()
         self.fast = fast
-        self.network: nn.Module = Med3DNet({"target": 2}, depth)
-        if not fast:
-            for module in self.network.modules():
-                if isinstance(module, DilatedConv3d):
-                    module.__class__ = nn.Conv3d  # type: ignore[assignment]
+        network = Med3DNet({"target": 2}, depth)
+        self.network = network if fast else with_stock_layers(network)
         self.inferer = PrecisionInferer(SimpleInferer(), fast)
         self.criterion = DiceCELoss(to_onehot_y=True, softmax=True, batch=True)
         self.optimizer = torch.optim.Adam(self.network.parameters(), 1e-3, fused=fast)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from med3d_components.networks import DilatedResNet
-from med3d_components.networks.dilated_conv import DilatedConv3d
+from med3d_components.networks.layers import DilatedConv3d, FastMaxPool3d
 
 
 def pair(dilation: int, dtype: torch.dtype = torch.float64) -> tuple[DilatedConv3d, nn.Conv3d]:
@@ -55,6 +55,19 @@ def test_a_frozen_weight_passes_gradients_on() -> None:
     x = torch.randn(1, 3, 6, 6, 6, dtype=torch.float64)
     for mine, theirs in zip(*(gradients(conv, x) for conv in (ours, stock)), strict=True):
         torch.testing.assert_close(mine, theirs)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d])
+def test_pooling_is_that_of_the_stock_layer(dtype: torch.dtype, layout: torch.memory_format) -> None:
+    # No two values are equal, so there is one place for each gradient.
+    x = torch.randperm(2 * 3 * 7 * 6 * 5).reshape(2, 3, 7, 6, 5)
+    x = (x % 211 if dtype is torch.bfloat16 else x).to(dtype).contiguous(memory_format=layout)
+    ours, stock = (pool(kernel_size=3, stride=2, padding=1) for pool in (FastMaxPool3d, nn.MaxPool3d))
+    assert torch.equal(ours(x), stock(x))
+    if dtype is not torch.bfloat16:
+        for mine, theirs in zip(*(gradients(pool, x) for pool in (ours, stock)), strict=True):
+            torch.testing.assert_close(mine, theirs)
 
 
 @pytest.mark.parametrize("depth", [10, 50])
