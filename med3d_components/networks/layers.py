@@ -68,10 +68,15 @@ class FastMaxPool3d(nn.MaxPool3d):
 
 
 def _suits_onednn(x: torch.Tensor) -> bool:
-    # Neither fake tensors nor exported graphs know its layout, and in channels last PyTorch's own pooling is faster.
-    plain = type(x) is torch.Tensor and not is_tracing()
-    known = x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16) and x.is_contiguous()
-    return plain and known and torch.backends.mkldnn.is_available()
+    # Neither fake tensors nor traced graphs know its layout, and in channels last PyTorch's own pooling is faster.
+    if type(x) is not torch.Tensor or is_tracing() or x.device.type != "cpu" or not x.is_contiguous():
+        return False
+    if not torch.backends.mkldnn.is_available():
+        return False
+    if x.dtype is torch.bfloat16:
+        # Older processors cannot.
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return x.dtype is torch.float32
 
 
 class _TapwiseGradient(torch.autograd.Function):

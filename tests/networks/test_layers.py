@@ -70,6 +70,18 @@ def test_pooling_is_that_of_the_stock_layer(dtype: torch.dtype, layout: torch.me
             torch.testing.assert_close(mine, theirs)
 
 
+ONEDNN = {"all": (torch.backends.mkldnn, "is_available"), "bfloat16": (torch.ops.mkldnn, "_is_mkldnn_bf16_supported")}
+
+
+@pytest.mark.parametrize("question", ONEDNN.values(), ids=ONEDNN)
+def test_pooling_is_torchs_own_where_onednn_cannot(question: tuple[Any, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(*question, lambda: False)
+    x = torch.randn(1, 2, 6, 6, 6).bfloat16()
+    pool = FastMaxPool3d(kernel_size=3, stride=2, padding=1)
+    monkeypatch.setattr(torch.Tensor, "to_mkldnn", lambda self: pytest.fail("oneDNN was asked"))
+    assert torch.equal(pool(x), nn.functional.max_pool3d(x, 3, 2, 1))
+
+
 @pytest.mark.parametrize("depth", [10, 50])
 def test_a_whole_encoder_learns_the_same(depth: int, monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = DilatedResNet(depth).double()
