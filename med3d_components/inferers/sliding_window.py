@@ -16,7 +16,7 @@ MOST_WINDOWS = 16
 """Of one pass; the last pass over a scan is filled up in vain by at most as many."""
 
 
-def windows_per_pass(network: torch.nn.Module, region: Sequence[int], device: torch.device, channels: int = 1) -> int:
+def windows_per_pass(network: torch.nn.Module, region: Sequence[int], device: torch.device) -> int:
     """Return how many windows to give a network at once: as many as half of the GPU's free memory holds.
 
     On a CPU that is one, since there a batch takes as long as its windows one by one. The other half is for the logits
@@ -26,7 +26,6 @@ def windows_per_pass(network: torch.nn.Module, region: Sequence[int], device: to
         network: of the inference.
         region: window in voxels, (H, W, D).
         device: of the inference.
-        channels: of the input.
 
     Returns:
         1 to ``MOST_WINDOWS``; 1 also where not even one fits, and for TorchScript, which does not predict.
@@ -37,7 +36,7 @@ def windows_per_pass(network: torch.nn.Module, region: Sequence[int], device: to
     """
     if device.type != "cuda" or isinstance(network, torch.jit.ScriptModule):
         return 1
-    peak, (free, _) = predict_window(network, region, channels), torch.cuda.mem_get_info(device)
+    peak, (free, _) = predict_window(network, region), torch.cuda.mem_get_info(device)
     return max(1, min(MOST_WINDOWS, free // 2 // (peak.total - peak.parameters)))
 
 

@@ -102,13 +102,12 @@ def measure_peak(make_trainer: MakeTrainer) -> MeasuredPeak:
     return MeasuredPeak(torch.cuda.max_memory_allocated() if on_gpu else measured.peak_mib * 2**20, measured.seconds)
 
 
-def predict_window(network: torch.nn.Module, region: Sequence[int], channels: int = 1) -> Peak:
+def predict_window(network: torch.nn.Module, region: Sequence[int]) -> Peak:
     """Predict the peak of a network's memory that looks at one window in float32, without computing anything.
 
     Args:
-        network: any that takes (1, channels, H, W, D), on any device.
+        network: any that takes (1, 1, H, W, D), on any device.
         region: window in voxels, (H, W, D).
-        channels: of the input.
 
     Example:
         >>> predict_window(torch.nn.Conv3d(1, 8, 1), (10, 10, 10)).activations
@@ -116,7 +115,7 @@ def predict_window(network: torch.nn.Module, region: Sequence[int], channels: in
     """
     device = next(network.parameters()).device
     with eval_mode(network), FakeTensorMode(allow_non_fake_inputs=True), LiveMemory(network) as memory:
-        network(torch.empty(1, channels, *region, device=device))
+        network(torch.empty(1, 1, *region, device=device))
     return memory.peak
 
 
