@@ -39,7 +39,7 @@ class DilatedConv3d(nn.Conv3d):
         """Map (B, in_channels, H, W, D) to (B, out_channels, H, W, D)."""
         # Folding BatchNorm gives it a bias, after which it does not learn.
         learns = torch.is_grad_enabled() and self.weight.requires_grad and self.bias is None
-        if not is_scripting() and learns and x.device.type == "cpu":
+        if not is_scripting() and learns and x.device.type == "cpu" and not is_tracing():
             weight = self.weight
             if torch.is_autocast_enabled("cpu"):
                 # Autocast knows PyTorch's own functions only.

@@ -98,3 +98,16 @@ def test_a_whole_encoder_learns_the_same(depth: int, monkeypatch: pytest.MonkeyP
     assert len(ours) == len(list(encoder.parameters()))
     for mine, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(mine, other, rtol=1e-8, atol=1e-10)
+
+
+def test_layers_that_learn_can_be_traced_scripted_and_exported() -> None:
+    network, x = nn.Sequential(DilatedConv3d(1, 2, dilation=2), FastMaxPool3d(3, 2, 1)), torch.randn(1, 1, 8, 8, 8)
+    expected = network(x)
+    assert expected.requires_grad
+    traced, scripted, exported = (
+        torch.jit.trace(network, x),
+        torch.jit.script(network),
+        torch.export.export(network, (x,)),
+    )
+    for graph in (traced, scripted, exported.module()):
+        torch.testing.assert_close(graph(x), expected)
