@@ -26,7 +26,7 @@ demo: .venv/installed
 	    --pretrained_weights $(ENCODER)
 	$(call train,liver_ct_coarse_segmentation) --dataset_dir $(DEMO)/Synthetic_Livers --epochs 16 --val_interval 4 \
 	    --val_fraction 0.25 --size 64,64,64 --pretrained_weights $(ENCODER)
-	$(call train,liver_ct_fine_segmentation) --dataset_dir $(DEMO)/Synthetic_Livers --epochs 36 --val_interval 18 \
+	$(call train,liver_ct_fine_segmentation) --dataset_dir $(DEMO)/Synthetic_Livers --epochs 48 --val_interval 24 \
 	    --val_fraction 0.25 --region 80,80,80 --spacing 2.5,2.5,2.5 --decoder_rate_multiple 5 \
 	    --pretrained_weights $(ENCODER) --coarse_checkpoint $(DEMO)/liver_ct_coarse_segmentation/models/model.pt
 	$(RUN) evaluating --config_file "['$(LIVER)/train.json','$(LIVER)/evaluate.json']" \
