@@ -16,7 +16,7 @@ MOST_WINDOWS = 16
 """Of one pass; the last pass over a scan is filled up in vain by at most as many."""
 
 
-def windows_per_pass(network: torch.nn.Module, region: Sequence[int], device: torch.device) -> int:
+def windows_per_pass(network: torch.nn.Module, region: Sequence[int], device: torch.device | str) -> int:
     """Return how many windows to give a network at once: as many as half of the GPU's free memory holds.
 
     On a CPU that is one, since there a batch takes as long as its windows one by one. The other half is for the logits
@@ -25,7 +25,7 @@ def windows_per_pass(network: torch.nn.Module, region: Sequence[int], device: to
     Args:
         network: of the inference.
         region: window in voxels, (H, W, D).
-        device: of the inference.
+        device: of the inference; MONAI Label gives its name.
 
     Returns:
         1 to ``MOST_WINDOWS``; 1 also where not even one fits, and for TorchScript, which does not predict.
@@ -34,7 +34,7 @@ def windows_per_pass(network: torch.nn.Module, region: Sequence[int], device: to
         >>> windows_per_pass(torch.nn.Conv3d(1, 8, 1), (96, 96, 96), torch.device("cpu"))
         1
     """
-    if device.type != "cuda" or isinstance(network, torch.jit.ScriptModule):
+    if torch.device(device).type != "cuda" or isinstance(network, torch.jit.ScriptModule):
         return 1
     peak, (free, _) = predict_window(network, region), torch.cuda.mem_get_info(device)
     return max(1, min(MOST_WINDOWS, free // 2 // (peak.total - peak.parameters)))

@@ -98,4 +98,5 @@ def test_a_pass_takes_as_many_windows_as_half_of_the_free_memory_holds(
 def test_on_a_cpu_and_in_torchscript_windows_pass_one_by_one() -> None:
     network = torch.nn.Conv3d(1, 2, 3)
     assert windows_per_pass(network, (32, 32, 32), torch.device("cpu")) == 1
+    assert windows_per_pass(network, (32, 32, 32), "cpu") == 1
     assert windows_per_pass(torch.jit.script(network), (32, 32, 32), GPU) == 1
