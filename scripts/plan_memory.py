@@ -4,9 +4,9 @@
     python scripts/plan_memory.py --bundle lung_segmentation --region 128 --batch_size 2          # and this setting
     python scripts/plan_memory.py --bundle lung_segmentation --region 64 --depth 10 --measure     # compare with a run
 
-Every other option is one of the bundle's training, such as --depth 10, --bf16 false or --checkpointing true. Nothing is
-computed and no data are needed: the training runs on tensors without content. A prediction is of the training step
-alone, on the device that the bundle would use here. GB are 10^9 bytes.
+Every other option is one of the bundle's training, such as --depth 10, --precision bf16 or --checkpointing true.
+Nothing is computed and no data are needed: the training runs on tensors without content. A prediction is of the
+training step alone, on the device that the bundle would use here. GB are 10^9 bytes.
 """
 
 from __future__ import annotations

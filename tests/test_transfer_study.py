@@ -17,7 +17,7 @@ from tests.conftest import ROOT, MakeDomain
 from tests.study.conftest import Stub
 
 SCRIPT = ROOT / "scripts" / "transfer_study.py"
-SMALL = {"widths": [[8, 8], [8, 8], [8, 8]], "max_region": [16, 16, 16], "num_workers": 0, "bf16": False}
+SMALL = {"widths": [[8, 8], [8, 8], [8, 8]], "max_region": [16, 16, 16], "num_workers": 0, "precision": "float32"}
 
 RunStudy = Callable[..., str]
 

@@ -5,7 +5,7 @@ Below ``ckpt_dir``::
     models/model.pt          network with the best score so far, a plain state_dict
     models/settings.json     what inference must know: depth, domains, spacing, intensity rule
     checkpoints/encoder.pt   encoder of that network: {"state_dict", "settings"}, MedicalNet key names
-    checkpoints/last.pt      all that a resume needs: network, optimiser, schedule, epoch, best score
+    checkpoints/last.pt      all that a resume needs: network, optimiser, schedule, scaler of fp16, epoch, best score
     checkpoints/previous/N/  the above of earlier runs; a fresh run moves them there
 """
 
@@ -22,6 +22,7 @@ import torch
 from ignite.engine import Engine, Events
 from torch import nn
 
+from med3d_components.engines import PrecisionTrainer
 from med3d_components.utils import as_flag, atomic_path, move_aside, write_json
 from med3d_components.weights import load_checkpoint
 
@@ -79,7 +80,7 @@ class TrainingCheckpoint:
         engine.add_event_handler(Events.STARTED, self.start)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
 
-    def start(self, engine: Engine) -> None:
+    def start(self, engine: PrecisionTrainer) -> None:
         """Resume, or make room for a fresh run."""
         if self.resume:
             self.load(engine)
@@ -89,8 +90,8 @@ class TrainingCheckpoint:
                 logger.info("An earlier run was moved to %s.", moved)
         idist.barrier()
 
-    def load(self, engine: Engine) -> None:
-        """Restore network, optimiser, schedule, epoch and best score from ``last.pt``."""
+    def load(self, engine: PrecisionTrainer) -> None:
+        """Restore network, optimiser, schedule, scaler, epoch and best score from ``last.pt``."""
         if not self.last.is_file():
             raise FileNotFoundError(f"{self.last} does not exist, so there is nothing to resume; leave out --resume.")
         state = torch.load(self.last, map_location="cpu", weights_only=True)
@@ -102,6 +103,11 @@ class TrainingCheckpoint:
             )
         for name, part in self.parts.items():
             part.load_state_dict(state[name])
+        if engine.scaler is not None and "scaler" in state:
+            engine.scaler.load_state_dict(state["scaler"])
+        before, now = state.get("precision"), engine.precision
+        if before not in (None, now.name):
+            logger.info("The run so far was in %s; it goes on in %s (%s).", before, now.name, now.reason)
         self.best = state["best"]
         engine.state.epoch = state["epoch"]
         engine.state.iteration = state["epoch"] * engine.state.epoch_length
@@ -109,7 +115,7 @@ class TrainingCheckpoint:
         self.evaluator.state.best_metric_epoch = self.best["epoch"]
         logger.info("Resumed after epoch %d; best %s %.4f.", state["epoch"], self.key_metric, self.best["score"])
 
-    def save(self, engine: Engine) -> None:
+    def save(self, engine: PrecisionTrainer) -> None:
         """Save the network if it is the best so far, and the state of the run."""
         if idist.get_rank() > 0:
             return
@@ -123,7 +129,10 @@ class TrainingCheckpoint:
             encoder = self.parts["network"].encoder
             _save(self.encoder, {"state_dict": encoder.state_dict(), "settings": self.settings})
         parts = {name: part.state_dict() for name, part in self.parts.items()}
-        _save(self.last, {**parts, "epoch": engine.state.epoch, "best": self.best, "settings": self.settings})
+        if engine.scaler is not None:
+            parts["scaler"] = engine.scaler.state_dict()
+        run = {"epoch": engine.state.epoch, "best": self.best, "precision": engine.precision.name}
+        _save(self.last, {**parts, **run, "settings": self.settings})
 
 
 class StrictCheckpointLoader:

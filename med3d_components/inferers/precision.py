@@ -1,4 +1,4 @@
-"""bfloat16 autocast around an inferer, on a CPU and a GPU alike."""
+"""Reduced precision around an inferer, on any device."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from monai.inferers import Inferer
 
-from med3d_components.utils import as_flag
+from med3d_components.utils.precision import choose_precision
 
 __all__ = ["PrecisionInferer"]
 
 
 class PrecisionInferer(Inferer):
-    """Run another inferer under bfloat16 autocast, on a CPU or a GPU, and return float32.
+    """Run another inferer under autocast where the precision asks for it, and return float32.
 
     MONAI's ``amp`` argument reaches CUDA only. Results are float32, so that a loss is computed in full precision.
 
@@ -23,7 +23,10 @@ class PrecisionInferer(Inferer):
 
     Args:
         inferer: the inferer to run.
-        bf16: autocast or not; true or false, also as text.
+        precision: auto, bf16, fp16 or float32, see :func:`choose_precision`; the device is that of the input.
+
+    Raises:
+        ValueError: for any other precision.
 
     Example:
         >>> from monai.inferers import SimpleInferer
@@ -31,13 +34,16 @@ class PrecisionInferer(Inferer):
         torch.float32
     """
 
-    def __init__(self, inferer: Inferer, bf16: bool | str = True) -> None:
+    def __init__(self, inferer: Inferer, precision: str = "auto") -> None:
         super().__init__()
+        choose_precision(precision)
         self.inferer = inferer
-        self.bf16 = as_flag("bf16", bf16)
+        self.precision = precision
 
     def __call__(self, inputs: torch.Tensor, network: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Run ``network`` on ``inputs``; further arguments go to the inferer."""
+        dtype = choose_precision(self.precision, inputs.device).dtype
         thin = inputs.device.type == "cpu" and inputs.ndim == 5 and inputs.shape[2] <= 16 and torch.is_grad_enabled()
-        with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=self.bf16 and not thin):
+        reduced = dtype is not torch.float32 and not thin
+        with torch.autocast(inputs.device.type, dtype=dtype if reduced else None, enabled=reduced):
             return self.inferer(inputs, network, *args, **kwargs).float()

@@ -95,6 +95,8 @@ def bundle_trainer(
     _check_setting(region, batch_size)
     region_id = _region_id(config)
     config |= {**options, region_id: list(region), **_stand_ins(bundle, config, num_classes)}
+    if config["precision"] == "fp16":
+        config["precision"] = "bf16"  # of the same size; the scaler of fp16 reads values, and fake ones have none
     config["train"] |= {
         "dataloader": {
             "_target_": f"{__name__}.RandomBatches",

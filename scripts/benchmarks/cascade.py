@@ -16,6 +16,7 @@ from monai.utils import set_determinism
 from med3d_components.inferers import CascadeInferer, PrecisionInferer
 from med3d_components.networks import CascadeNet
 from med3d_components.utils.measuring import Measured, Row, as_row, measure, report
+from med3d_components.utils.precision import choose_precision
 from scripts.benchmarks.cases import check_case, dice, segment, trained_case
 
 __all__ = ["cascade"]
@@ -29,7 +30,7 @@ def cascade(
     coarse_size: Sequence[int] = (96, 96, 96),
     ckpt_dir: str | None = None,
     image: str | None = None,
-    bf16: bool = True,
+    precision: str = "auto",
     repeats: int = 1,
     out: str | None = None,
 ) -> None:
@@ -51,7 +52,7 @@ def cascade(
         coarse_size: voxels that the coarse network sees.
         ckpt_dir: of a training of liver_ct_fine_segmentation.
         image: scan for it.
-        bf16: whether all runs compute in bfloat16.
+        precision: of all runs: auto, bf16, fp16 or float32.
         repeats: runs of each, the median is reported; one for runs over 30 s.
         out: folder for cascade.csv and cascade.json; nothing is written without it.
     """
@@ -65,7 +66,7 @@ def cascade(
     inferers = {grid: CascadeInferer(region, coarse_size, sw_batch_size=1, grid=grid) for grid in ("region", "scan")}
     whole = SlidingWindowInferer(region, sw_batch_size=1, overlap=0.25, mode="gaussian")
     runs = {
-        name: partial(segment, PrecisionInferer(inferer, bf16), scan, network)
+        name: partial(segment, PrecisionInferer(inferer, precision), scan, network)
         for name, inferer in {**inferers, "whole": whole}.items()
     }
     measured = measure(runs, repeats)
@@ -76,7 +77,7 @@ def cascade(
     settings = {
         "scan": list(scan.shape[2:]),
         "region": list(region),
-        "bf16": bf16,
+        "precision": choose_precision(precision).name,
         "depth": network.encoder.settings["depth"],
     }
     report("cascade", rows, settings, out)

@@ -88,7 +88,7 @@ def _inferers(region: Sequence[int]) -> dict[str, Inferer]:
     return {
         "baseline": whole,
         "all": PrecisionInferer(FoldedInferer(body)),
-        "bfloat16": PrecisionInferer(whole),
+        "precision": PrecisionInferer(whole),
         "folded, channels last": FoldedInferer(whole),
         "body alone": body,
     }

@@ -53,8 +53,8 @@ class _Step:
     Args:
         depth: of the ResNet.
         image: (B, 1, H, W, D); what is above 0 is the foreground.
-        fast: as the bundle trains: in bfloat16, with the fused optimiser, this package's layers, and gradients dropped
-            after a step.
+        fast: as the bundle trains: in the precision of this machine, with the fused optimiser, this package's layers,
+            and gradients dropped after a step.
     """
 
     def __init__(self, depth: int, image: torch.Tensor, fast: bool) -> None:
@@ -63,7 +63,7 @@ class _Step:
         self.fast = fast
         network = Med3DNet({"target": 2}, depth)
         self.network = network if fast else with_stock_layers(network)
-        self.inferer = PrecisionInferer(SimpleInferer(), fast)
+        self.inferer = PrecisionInferer(SimpleInferer(), "auto" if fast else "float32")
         self.criterion = DiceCELoss(to_onehot_y=True, softmax=True, batch=True)
         self.optimizer = torch.optim.Adam(self.network.parameters(), 1e-3, fused=fast)
         self.losses: list[float] = []

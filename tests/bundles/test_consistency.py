@@ -212,7 +212,7 @@ MISTAKES: dict[str, Mistake] = {
         lambda c: c["inferer"]["inferer"]["inferer"].update(margin_mm=2),
         "windows",
     ),
-    "precision": ("lung_nodule_ct_classification", lambda c: c.update(bf16=False), "windows"),
+    "precision": ("lung_nodule_ct_classification", lambda c: c.update(precision="float32"), "windows"),
 }
 
 

@@ -13,6 +13,7 @@ from torch import nn
 
 from med3d_components.handlers import TrainingCheckpoint, TrainingReport
 from med3d_components.networks import Med3DNet
+from med3d_components.utils.precision import choose_precision
 
 Train = Callable[..., Engine]
 
@@ -29,6 +30,7 @@ def train(tmp_path: Path) -> Train:
         resume: bool = False,
         settings: dict[str, Any] | None = None,
         build: Callable[[], nn.Module] = lambda: Med3DNet({"liver": 2}, depth=10),
+        precision: str = "float32",
     ) -> Engine:
         torch.manual_seed(0)
         network = build()
@@ -39,9 +41,14 @@ def train(tmp_path: Path) -> Train:
         def step(engine: Engine, batch: float) -> list[dict[str, float]]:
             parameter.grad = torch.ones_like(parameter)
             optimizer.step()
+            if trainer.scaler is not None:
+                trainer.scaler.scale(torch.ones(1))
+                trainer.scaler.update(trainer.scaler.get_scale() / 2)
             return [{"loss": batch}]
 
         trainer, evaluator = Engine(step), Engine(lambda engine, batch: None)
+        trainer.precision = choose_precision(precision)
+        trainer.scaler = torch.amp.GradScaler("cpu") if precision == "fp16" else None
         evaluator.state.epoch = 0
 
         def validate() -> None:

@@ -63,6 +63,23 @@ def test_a_resumed_run_equals_an_uninterrupted_one_and_remembers_the_best(train:
     assert bias(tmp_path / "models" / "model.pt") == model
 
 
+def test_a_run_in_fp16_goes_on_with_the_scale_of_its_loss(train: Train) -> None:
+    whole = train([0.1, 0.2, 0.3], precision="fp16").scaler.state_dict()
+    train([0.1], precision="fp16")
+    resumed = train([0.1, 0.2, 0.3], resume=True, precision="fp16").scaler.state_dict()
+    assert resumed == whole
+    assert resumed["scale"] == torch.amp.GradScaler("cpu").get_scale() / 2**6
+
+
+def test_a_run_that_goes_on_in_another_precision_says_so(train: Train, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    train([0.1], precision="fp16")
+    train([0.1, 0.2], resume=True)
+    assert "The run so far was in fp16; it goes on in float32 (as asked for)." in caplog.messages
+    train([0.1, 0.2, 0.3], resume=True)
+    assert sum("it goes on in" in message for message in caplog.messages) == 1
+
+
 def test_a_fresh_run_moves_an_earlier_one_aside(train: Train, tmp_path: Path) -> None:
     for _ in range(3):
         train([0.2])
