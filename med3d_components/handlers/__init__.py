@@ -6,7 +6,9 @@ from med3d_components.handlers.epoch import EpochSeeder
 from med3d_components.handlers.output import FreshOutput, PredictionTable, ScanReport
 from med3d_components.handlers.pictures import ClassificationPictures, OverlayPictures, RestorationPictures
 from med3d_components.handlers.pretrained import PretrainedEncoder
+from med3d_components.handlers.progress import ProgressBar
 from med3d_components.handlers.report import CaseReport, EvaluationReport, TrainingReport
+from med3d_components.handlers.summary import RunSummary
 
 __all__ = [
     "CaseReport",
@@ -18,7 +20,9 @@ __all__ = [
     "OverlayPictures",
     "PredictionTable",
     "PretrainedEncoder",
+    "ProgressBar",
     "RestorationPictures",
+    "RunSummary",
     "ScanReport",
     "StrictCheckpointLoader",
     "TrainingCheckpoint",

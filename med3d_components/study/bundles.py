@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import monai.bundle
 from monai.bundle import ConfigParser
 
-from med3d_components.utils import check_command_line
+from med3d_components.utils.preflight import check_names, check_options
 
 __all__ = ["BundleFacts", "equal_budget", "is_synthetic", "read_bundle", "sha256"]
 
@@ -49,11 +48,10 @@ def read_bundle(bundle: Path, options: Mapping[str, Any]) -> BundleFacts:
         ValueError: for an option that the bundle does not have, and whatever the bundle's datalist refuses.
     """
     config = str(bundle / "configs" / "train.json")
-    program = str(Path(monai.bundle.__file__).with_name("__main__.py"))
-    check_command_line([program, "run", "--config_file", config, *(f"--{name}" for name in options)])
-    parser = ConfigParser(ConfigParser.load_config_files(config))
-    parser.update(dict(options))
-    parser.parse()
+    content = dict(ConfigParser.load_config_files(config))
+    check_names(options, set(content), f"bundle {bundle.name}")
+    content |= options
+    parser = ConfigParser({**content, **check_options(content)})
     try:
         datalist = parser.get_parsed_content("datalist")
     except RuntimeError as error:

@@ -1,12 +1,11 @@
 """Small tools that every other part may use: files and the command line."""
 
-from med3d_components.utils.command_line import as_flag, check_command_line, run_commands
+from med3d_components.utils.command_line import as_flag, run_commands
 from med3d_components.utils.files import atomic_path, is_nan, move_aside, write_json, write_table
 
 __all__ = [
     "as_flag",
     "atomic_path",
-    "check_command_line",
     "is_nan",
     "move_aside",
     "run_commands",

@@ -1,20 +1,17 @@
-"""What a user types: flags, and top-level ids that MONAI would ignore when misspelt."""
+"""What a user types: flags, and the command lines of the scripts."""
 
 from __future__ import annotations
 
 import difflib
 import inspect
-import re
 import sys
-import traceback
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from types import TracebackType
 
 import fire
-from monai.bundle import ConfigParser, run
 
-__all__ = ["as_flag", "check_command_line", "run_commands"]
+from med3d_components.utils.causes import explain
+
+__all__ = ["as_flag", "run_commands"]
 
 
 def as_flag(name: str, value: bool | str) -> bool:
@@ -31,34 +28,6 @@ def as_flag(name: str, value: bool | str) -> bool:
     if text not in ("true", "false"):
         raise ValueError(f"{name} is {value!r}, but must be true or false.")
     return text == "true"
-
-
-def check_command_line(argv: Sequence[str] | None = None) -> None:
-    """Compare the ids typed after ``python -m monai.bundle run`` with those of the configs.
-
-    MONAI takes a misspelt ``--epoch 1`` without a word. The first entry of every run list calls this; in a program
-    of its own, where nothing was typed, it does nothing. It also makes a foreseeable error end in its one line.
-
-    Args:
-        argv: the command line; by default that of this process.
-
-    Raises:
-        ValueError: for an id that no config has, with the nearest one.
-    """
-    argv = sys.argv if argv is None else argv
-    # MONAI's exports build a whole config too, and have options of their own.
-    if not argv[0].endswith(str(Path("monai", "bundle", "__main__.py"))) or list(argv[1:2]) != ["run"]:
-        return
-    sys.excepthook = show_cause
-    typed = {argument[2:].split("=")[0]: i for i, argument in enumerate(argv) if argument.startswith("--")}
-    if "config_file" not in typed:
-        return
-    position = typed["config_file"]
-    text = argv[position].partition("=")[2] or argv[position + 1]
-    files = fire.parser.DefaultParseValue(text)
-    known = set(ConfigParser.load_config_files(files)) | set(inspect.signature(run).parameters)
-    for name in typed:
-        _check_known(name.replace("::", "#").split("#")[0].removeprefix("+"), known, text)
 
 
 def run_commands(
@@ -83,8 +52,11 @@ def run_commands(
                 if argument.startswith("--"):
                     _check_known(argument[2:].split("=")[0], known, where)
         fire.Fire(commands if callable(commands) else dict(commands), command=list(argv))
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except Exception as error:
+        line = explain(error)
+        if line is None:
+            raise
+        print(f"error: {line}", file=sys.stderr)
         sys.exit(1)
 
 
@@ -93,23 +65,3 @@ def _check_known(name: str, known: set[str], where: str) -> None:
         nearest = difflib.get_close_matches(name, sorted(known), n=1)
         hint = f"did you mean --{nearest[0]}?" if nearest else f"known are {', '.join(sorted(known))}."
         raise ValueError(f"--{name} is no id of {where}; {hint}")
-
-
-def show_cause(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Print the one line of an error that this package foresaw; the traceback of any other.
-
-    MONAI wraps an error once per config item on its way up, and a data loader's worker turns it into text.
-    """
-    cause = error
-    while cause.__cause__ is not None:
-        cause = cause.__cause__
-    frames = [frame for frame, _ in traceback.walk_tb(cause.__traceback__)]
-    message = (str(cause).strip() or kind.__name__).splitlines()[-1]
-    package = __name__.partition(".")[0]
-    foreseen = isinstance(cause, ValueError | FileNotFoundError) and (
-        message.startswith(package) or (bool(frames) and frames[-1].f_globals["__name__"].startswith(package))
-    )
-    if foreseen:
-        print(f"\nerror: {re.sub(rf'^{package}[.a-zA-Z_]*: ', '', message)}", file=sys.stderr)
-    else:
-        sys.__excepthook__(kind, error, trace)

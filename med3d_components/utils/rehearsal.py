@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from monai.bundle import ConfigParser
 from monai.engines import SupervisedTrainer
+
+from med3d_components.utils.preflight import check_names, check_options
 
 __all__ = ["RandomBatches", "bundle_trainer", "default_setting"]
 
@@ -91,9 +92,9 @@ def bundle_trainer(
         >>> bundle_trainer(Path("bundles/lung_segmentation"), (64, 64, 64), 1, depth=10).run()  # doctest: +SKIP
     """
     config = _read_training(bundle)
-    _check_options(options, config, bundle.name)
-    _check_setting(region, batch_size)
+    check_names(options, set(config), f"bundle {bundle.name}")
     region_id = _region_id(config)
+    check_options({**config, **options, region_id: list(region), "batch_size": batch_size})
     config |= {**options, region_id: list(region), **_stand_ins(bundle, config, num_classes)}
     if config["precision"] == "fp16":
         config["precision"] = "bf16"  # of the same size; the scaler of fp16 reads values, and fake ones have none
@@ -157,18 +158,3 @@ def _stand_ins(bundle: Path, config: Mapping[str, Any], num_classes: int) -> dic
 
 def _region_id(config: Mapping[str, Any]) -> str:
     return next(name for name in REGION_IDS if isinstance(config.get(name), list))
-
-
-def _check_options(options: Iterable[str], known: Collection[str], bundle: str) -> None:
-    for option in options:
-        if option not in known:
-            nearest = difflib.get_close_matches(option, sorted(known), n=1)
-            hint = f"did you mean --{nearest[0]}?" if nearest else "its configs/train.json lists them."
-            raise ValueError(f"--{option} is no option of {bundle}; {hint}")
-
-
-def _check_setting(region: Sequence[int], batch_size: int) -> None:
-    if len(region) != 3 or any(not isinstance(length, int) or length < 1 for length in region):
-        raise ValueError(f"region is {list(region)!r}, but must be three positive integers, such as 128,128,128.")
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size!r}, but must be a positive integer.")

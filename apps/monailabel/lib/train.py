@@ -12,7 +12,7 @@ from monailabel.tasks.train.bundle import BundleTrainTask
 
 from lib.bundles import class_names, is_trained, trained_options
 from med3d_components.utils import write_json
-from med3d_components.utils.command_line import show_cause
+from med3d_components.utils.causes import show_cause
 
 __all__ = ["SegmentationTrainTask"]
 

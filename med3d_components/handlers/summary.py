@@ -1,0 +1,158 @@
+"""What a terminal shows of a run before it starts, and of a training when it has ended."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+import torch
+from ignite.engine import Engine, Events
+from torch import nn
+
+from med3d_components.utils.precision import choose_precision
+
+__all__ = ["RunSummary"]
+
+logger = logging.getLogger(__name__)
+
+PATCHES = ("region", "size", "cube_size")
+"""What the settings of the bundles call the voxels that a network sees."""
+
+TABLES, PICTURES = ("metrics.csv", "cases.csv"), ("curves.png", "overlays.png", "cubes.png", "roc.png", "restored.png")
+
+
+class RunSummary:
+    """At the start: cases, classes, spacing, patch, network, precision and device; at the end of a training its result.
+
+    Args:
+        network: without a distributed wrapper.
+        settings: of the training, see :mod:`med3d_components.settings`.
+        precision: auto, bf16, fp16 or float32, see :func:`choose_precision`.
+        device: that the network runs on.
+        bundle_root: folder of the bundle, for the command that uses the model.
+        ckpt_dir: parent of models/ and checkpoints/.
+        output_dir: folder of tables and pictures.
+        evaluator: of a training: the engine that validates.
+        key_metric: of a training: the metric that chooses the best network.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        settings: Mapping[str, Any],
+        precision: str,
+        device: torch.device | str,
+        bundle_root: str | os.PathLike[str] = "",
+        ckpt_dir: str | os.PathLike[str] = "",
+        output_dir: str | os.PathLike[str] = "",
+        evaluator: Engine | None = None,
+        key_metric: str = "",
+    ) -> None:
+        self.network = network
+        self.settings = settings
+        self.precision = choose_precision(precision, device)
+        self.device = torch.device(device)
+        self.bundle, self.ckpt_dir, self.output_dir = Path(bundle_root), Path(ckpt_dir), Path(output_dir)
+        self.evaluator = evaluator
+        self.key_metric = key_metric
+        self.start_time = 0.0
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to a trainer or an evaluator."""
+        engine.add_event_handler(Events.STARTED, self.start)
+        if self.evaluator is not None:
+            engine.add_event_handler(Events.COMPLETED, self.report)
+
+    def start(self, engine: Engine) -> None:
+        """Print what is about to run."""
+        if idist.get_rank() > 0:
+            return
+        self.start_time = time.perf_counter()
+        if self.precision.warning:
+            logger.warning("warning      %s", self.precision.warning)
+        count = len(engine.data_loader.dataset)
+        facts = {
+            "cases": f"{count} to train, {len(self.evaluator.data_loader.dataset)} to validate"
+            if self.evaluator
+            else str(count),
+            "classes": _classes(self.settings.get("classes")),
+            "spacing": _by_domain(self.settings.get("spacing"), " mm"),
+            "patch": _by_domain(next((self.settings[n] for n in PATCHES if n in self.settings), None), " voxels"),
+            "network": _network(self.network, self.settings.get("depth")),
+            "precision": f"{self.precision.name} ({self.precision.reason})",
+            "device": _device(self.device),
+        }
+        if self.evaluator:
+            facts["steps"] = f"{engine.state.epoch_length} an epoch, {engine.state.max_epochs} epochs"
+            if engine.state.epoch:
+                facts["resumed"] = f"after epoch {engine.state.epoch}"
+        _print(facts)
+
+    def report(self, engine: Engine) -> None:
+        """Print what a training has reached and where its results lie."""
+        if idist.get_rank() > 0 or self.evaluator is None:
+            return
+        state = self.evaluator.state
+        minutes, seconds = divmod(round(time.perf_counter() - self.start_time), 60)
+        best = f"epoch {state.best_metric_epoch}, {self.key_metric} {state.best_metric:.4f}"
+        config = self.bundle / "configs" / "inference.json"
+        place = "" if self.ckpt_dir == self.bundle else f" --ckpt_dir {self.ckpt_dir}"
+        _print(
+            {
+                "trained": f"{engine.state.epoch} epochs in {minutes} min {seconds} s",
+                "best": best if state.best_metric_epoch > 0 else "no epoch was validated",
+                "model": str(self.ckpt_dir / "models" / "model.pt"),
+                "encoder": str(self.ckpt_dir / "checkpoints" / "encoder.pt"),
+                "tables": _existing(self.output_dir, TABLES),
+                "pictures": _existing(self.output_dir, PICTURES),
+                "use it": f"python -m monai.bundle run inference --config_file {config}{place} --dataset_dir SCANS",
+            }
+        )
+
+
+def _print(facts: Mapping[str, str]) -> None:
+    for name, text in facts.items():
+        if text:
+            logger.info("%-12s %s", name, text)
+
+
+def _existing(folder: Path, names: Iterable[str]) -> str:
+    return ", ".join(str(folder / name) for name in names if (folder / name).is_file())
+
+
+def _classes(classes: Mapping[str, Sequence[str]] | Sequence[str] | None) -> str:
+    if isinstance(classes, Mapping):
+        return _shorten([f"{name}: {', '.join(names)}" for name, names in classes.items()], "domains", "; ")
+    return _shorten(classes or [], "classes")
+
+
+def _by_domain(values: Any, unit: str) -> str:
+    """Return three numbers, or one for all axes, of each domain that has others than the one before."""
+    if values is None:
+        return ""
+    if isinstance(values, Mapping):
+        return _shorten(list(dict.fromkeys(_by_domain(each, unit) for each in values.values())), "kinds")
+    axes = values if isinstance(values, list | tuple) else [values] * 3
+    return "x".join(f"{float(value):.4g}" for value in axes) + unit
+
+
+def _shorten(parts: Sequence[str], what: str, separator: str = ", ", most: int = 4) -> str:
+    text = separator.join(parts[:most])
+    return text if len(parts) <= most else f"{text} and more, {len(parts)} {what} in all"
+
+
+def _network(network: nn.Module, depth: int | None) -> str:
+    millions = sum(parameter.numel() for parameter in network.parameters()) / 1e6
+    return f"{type(network).__name__}{f', depth {depth}' if depth else ''}, {millions:.1f} million parameters"
+
+
+def _device(device: torch.device) -> str:
+    if device.type == "cuda":
+        return f"{device}, {torch.cuda.get_device_name(device)}"
+    threads = torch.get_num_threads()
+    return f"{device}, {threads} thread{'s' * (threads > 1)}" if device.type == "cpu" else str(device)

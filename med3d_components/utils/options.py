@@ -1,0 +1,283 @@
+"""Every option of every bundle, once: its type, its range, its choices.
+
+The help of the command line, the check of what was typed, MONAI Label and the tables of the bundles' READMEs read them
+here. What an option means stands beside it in the bundle's config, as ``_desc_<name>``. This module needs neither torch
+nor MONAI.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+__all__ = ["OPTIONS", "Option", "check_value", "is_expression"]
+
+NULLS = ("null", "none")
+"""What people type for a JSON null, in any case; Fire hands ``null`` over as text."""
+
+WORDS = {2: "two", 3: "three"}
+
+
+@dataclass(frozen=True)
+class Option:
+    """What values an option takes.
+
+    Attributes:
+        kind: flag, integer, number, choice, text, path, device, or widths, three pairs of integers.
+        least: smallest value, or each one's of a list.
+        most: greatest value.
+        above: the smallest value is itself excluded.
+        below: the greatest value is itself excluded.
+        choices: of a choice; of a number, words that it may be instead.
+        count: how many values a list has, 0 for any number of them; None for one value that is no list.
+        single: whether one value may stand for a list of equal ones.
+        rising: the two values of the list must rise.
+        null: whether nothing is a value, too.
+    """
+
+    kind: str
+    least: float | None = None
+    most: float | None = None
+    above: bool = False
+    below: bool = False
+    choices: tuple[Any, ...] = ()
+    count: int | None = None
+    single: bool = False
+    rising: bool = False
+    null: bool = False
+
+    def describe(self) -> str:
+        """Say in words what is allowed.
+
+        Example:
+            >>> Option("integer", 1, count=3).describe()
+            'three integers, each 1 or more'
+            >>> Option("number", 0, 1, above=True, null=True).describe()
+            'a number above 0 and at most 1, or null'
+        """
+        return self._words() + (", or null" if self.null else "")
+
+    def _words(self) -> str:
+        if self.kind == "flag":
+            return "true or false"
+        if self.kind == "choice":
+            return _join(self.choices) if self.count is None else f"a list of {_join(self.choices, 'and')}"
+        if self.kind not in ("integer", "number"):
+            texts = {"text": "a text", "path": "a path", "device": "a device, such as cpu, cuda or cuda:1"}
+            texts |= {"widths": "three pairs of integers of 1 or more, such as [[256,128],[128,64],[64,32]]"}
+            return texts[self.kind] if self.count is None else "names, joined by commas"
+        name, limits = self.kind, self._limits()
+        if self.count is None:
+            words = f"{', '.join(self.choices)}, or " if self.choices else ""
+            return f"{words}{'an' if name == 'integer' else 'a'} {name}{limits}"
+        rising = ", the second above the first" if self.rising else ""
+        number = f"{'one or ' * self.single}{WORDS.get(self.count, 'one or more')}"
+        return f"{number} {name}s{', each' * bool(limits)}{limits.lstrip(',')}{rising}"
+
+    def _limits(self) -> str:
+        if self.least is None:
+            return ""
+        if self.most is None:
+            return f" above {self.least}" if self.above else f", {self.least} or more"
+        if not self.above and not self.below:
+            return f" from {self.least} to {self.most}"
+        low = f"above {self.least}" if self.above else f"of {self.least} or more"
+        return f" {low} and {'below' if self.below else 'at most'} {self.most}"
+
+
+def check_value(name: str, value: Any, option: Option | None = None) -> Any:
+    """Return the value of an option as the configs use it.
+
+    A text ``null`` becomes None, ``true`` and ``false`` in any case become flags, ``~`` in a path the home folder.
+
+    Args:
+        name: of the option.
+        value: as a config holds it, or as Fire reads it from a command line.
+        option: its entry in ``OPTIONS``, where that is known already.
+
+    Raises:
+        ValueError: for a value that is not allowed; it says what is.
+
+    Example:
+        >>> check_value("cache_dir", "null"), check_value("epochs", 20)
+        (None, 20)
+        >>> check_value("epochs", 0)
+        Traceback (most recent call last):
+        ...
+        ValueError: epochs is 0, but must be an integer, 1 or more.
+    """
+    option = option or OPTIONS[name]
+    if option.null and (value is None or (isinstance(value, str) and value.lower() in NULLS)):
+        return None
+    alone = option.count is None or (option.single and not isinstance(value, list | tuple))
+    values = [value] if alone else _as_list(value, option)
+    found = [_convert(each, option) for each in values]
+    count_right = alone or option.count == len(found) or (option.count == 0 and (found or option.kind != "integer"))
+    if not count_right or _WRONG in found or (option.rising and not found[0] < found[1]):
+        raise ValueError(f"{name} is {_show(value)}, but must be {option.describe()}.")
+    return found[0] if alone else found
+
+
+def is_expression(value: Any) -> bool:
+    """Tell whether a value of a config is computed when it is needed, so that nothing can be said of it before.
+
+    Example:
+        >>> is_expression("@seed"), is_expression({"_target_": "x"}), is_expression("resnet")
+        (True, True, False)
+    """
+    return isinstance(value, dict) or (isinstance(value, str) and value[:1] in ("$", "@", "%"))
+
+
+class _Wrong:
+    """Stands for a value that is not allowed; it compares with none."""
+
+    def __lt__(self, other: object) -> bool:
+        return False
+
+
+_WRONG = _Wrong()
+
+
+def _convert(value: Any, option: Option) -> Any:
+    if option.kind == "flag":
+        return {"true": True, "false": False}.get(str(value).lower(), _WRONG)
+    if option.kind == "path":
+        return str(Path(value).expanduser()) if isinstance(value, str | Path) and str(value) else _WRONG
+    if option.kind == "text":
+        return value if isinstance(value, str) and value else _WRONG
+    if option.kind == "widths":
+        return value if _are_widths(value) else _WRONG
+    if option.kind == "device":
+        return value
+    if value in option.choices and not isinstance(value, bool):
+        return value
+    is_number = isinstance(value, int if option.kind == "integer" else int | float) and not isinstance(value, bool)
+    if option.kind == "choice" or not is_number or not math.isfinite(value):
+        return _WRONG
+    low = option.least is None or (value > option.least if option.above else value >= option.least)
+    high = option.most is None or (value < option.most if option.below else value <= option.most)
+    return value if low and high else _WRONG
+
+
+def _as_list(value: Any, option: Option) -> Sequence[Any]:
+    if isinstance(value, str) and option.kind in ("text", "choice"):
+        return [part.strip() for part in value.strip("[]").split(",") if part.strip()]
+    return list(value) if isinstance(value, list | tuple) else [_WRONG]
+
+
+def _are_widths(value: Any) -> bool:
+    def is_pair(pair: Any) -> bool:
+        return isinstance(pair, list | tuple) and len(pair) == 2 and all(type(n) is int and n > 0 for n in pair)
+
+    return isinstance(value, list | tuple) and len(value) == 3 and all(map(is_pair, value))
+
+
+def _join(names: Sequence[Any], word: str = "or") -> str:
+    *first, last = map(str, names)
+    return f"{', '.join(first)} {word} {last}" if first else last
+
+
+def _show(value: Any) -> str:
+    text = repr(list(value) if isinstance(value, tuple) else value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+COUNT = Option("integer", 1)
+WHOLE = Option("integer", 0)
+FLAG = Option("flag")
+PATH = Option("path")
+VOXELS = Option("integer", 1, count=3)
+MM = Option("number", 0, above=True, count=3)
+DISTANCE = Option("number", 0)
+PROBABILITY = Option("number", 0, 1)
+SHARE = Option("number", 0, 1, above=True)
+POSITIVE = Option("number", 0, above=True)
+SEED = Option("integer", 0, 2**32 - 1)
+INTERVAL = Option("number", count=2, rising=True)
+
+OPTIONS = {
+    # Where things are.
+    "dataset_dir": PATH,
+    "output_dir": PATH,
+    "output_postfix": Option("text"),
+    "ckpt_dir": PATH,
+    "cache_dir": Option("path", null=True),
+    "cache_gb": POSITIVE,
+    "coarse_checkpoint": Option("path", null=True),
+    "resume": FLAG,
+    # The network.
+    "pretrained_weights": Option("text", null=True),
+    "architecture": Option("choice", choices=("resnet", "genesis")),
+    "depth": Option("choice", choices=(10, 18, 34, 50, 101, 152, 200)),
+    "shortcut_type": Option("choice", choices=("A", "B"), null=True),
+    "dilations": Option("integer", 1, count=2),
+    "preactivation": FLAG,
+    "widths": Option("widths"),
+    "rates": Option("integer", 1, count=0),
+    "scaled": FLAG,
+    "checkpointing": FLAG,
+    "dropout": Option("number", 0, 1, below=True),
+    "frozen_stages": Option("choice", choices=("stem", "layer1", "layer2", "layer3", "layer4"), count=0),
+    # The training.
+    "epochs": COUNT,
+    "val_interval": COUNT,
+    "patience": WHOLE,
+    "batch_size": COUNT,
+    "accumulation_steps": COUNT,
+    "learning_rate": POSITIVE,
+    "decoder_rate_multiple": POSITIVE,
+    "halving": COUNT,
+    "seed": SEED,
+    "split_seed": SEED,
+    "num_workers": WHOLE,
+    "precision": Option("choice", choices=("auto", "bf16", "fp16", "float32")),
+    "device": Option("device"),
+    # The data.
+    "domains": Option("text", count=0, null=True),
+    "domain_sampling": Option("number", 1, choices=("proportional", "even")),
+    "val_fraction": SHARE,
+    "train_share": SHARE,
+    "folds": Option("integer", 2),
+    "fold": WHOLE,
+    "merge_tumours": FLAG,
+    "threshold": Option("number", 1, 5),
+    "at_threshold": Option("choice", choices=("benign", "malignant", "drop")),
+    "readers": Option("choice", choices=("median", "mean", "max")),
+    "channel": Option("integer", 0, null=True),
+    # What the network sees of a scan.
+    "spacing": MM,
+    "cube_spacing": Option("number", 0, above=True, count=3, single=True),
+    "cube_size": Option("integer", 1, count=3, single=True),
+    "size": VOXELS,
+    "region": VOXELS,
+    "max_region": VOXELS,
+    "margin": Option("integer", 0, count=3),
+    "margin_mm": Option("number", 0, count=3, single=True),
+    "window": INTERVAL,
+    "range": INTERVAL,
+    "intensity_range": Option("number", count=2, rising=True, null=True),
+    "percentiles": Option("number", 0, 100, count=2, rising=True),
+    # Augmentation and distortion.
+    "cubes_per_scan": COUNT,
+    "draws_per_epoch": COUNT,
+    "max_tissue": PROBABILITY,
+    "flip_prob": PROBABILITY,
+    "shuffle_prob": PROBABILITY,
+    "intensity_prob": PROBABILITY,
+    "paint_prob": PROBABILITY,
+    "in_prob": PROBABILITY,
+    "fill": Option("choice", choices=("noise", "constant")),
+    "expand_mm": DISTANCE,
+    "translate_mm": DISTANCE,
+    "rotate_degrees": Option("number", 0, 180),
+    # Inference.
+    "domain": Option("text", null=True),
+    "sw_batch_size": COUNT,
+    "overlap": Option("number", 0, 1, below=True),
+    "skip_air": FLAG,
+    "fold_batch_norm": FLAG,
+    "components": Option("integer", 1, null=True),
+}
