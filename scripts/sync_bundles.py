@@ -2,7 +2,8 @@
 
 A bundle must run alone, so each carries its own LICENSE, NOTICE, large_files.yml, logging.conf and
 multi_gpu_train.json, and its train.json and inference.json the same wiring of the engines. They are edited at the top
-of the repository or in ``scripts/canonical``, and copied by this script::
+of the repository or in ``scripts/canonical``, and copied by this script, which also writes the tables of options in the
+bundles' READMEs::
 
     python scripts/sync_bundles.py           # write the copies
     python scripts/sync_bundles.py --check   # fail if one differs (part of `make lint`)
@@ -11,10 +12,13 @@ of the repository or in ``scripts/canonical``, and copied by this script::
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
 import fire
+
+from med3d_components.utils.option_help import option_table
 
 ROOT = Path(__file__).parents[1]
 CANONICAL = ROOT / "scripts" / "canonical"
@@ -41,6 +45,8 @@ def sync(check: bool = False, bundles: str = str(ROOT / "bundles")) -> None:
             config = bundle / "configs" / name
             engine = (CANONICAL / name).read_text(encoding="utf-8")
             wanted[config] = with_engine(config.read_text(encoding="utf-8"), engine)
+        readme = bundle / "docs" / "README.md"
+        wanted[readme] = with_options(readme.read_text(encoding="utf-8"), bundle / "configs")
         for path, text in wanted.items():
             if path.is_file() and path.read_text(encoding="utf-8") == text:
                 continue
@@ -68,6 +74,23 @@ def with_engine(config: str, engine: str) -> str:
             source_start, source_end = find_value(engine, path)
             config = config[:start] + engine[source_start:source_end] + config[end:]
     return config
+
+
+def with_options(readme: str, configs: Path) -> str:
+    """Return the text of a README with its tables of options written anew from the configs.
+
+    A table stands between ``<!-- options: train.json -->`` and ``<!-- end -->``.
+
+    Args:
+        readme: its text.
+        configs: folder of the configs.
+    """
+
+    def table(found: re.Match[str]) -> str:
+        config = json.loads((configs / found[2]).read_text(encoding="utf-8"))
+        return f"{found[1]}{option_table(config)}\n{found[3]}"
+
+    return re.sub(r"(<!-- options: (\S+) -->\n).*?(<!-- end -->)", table, readme, flags=re.DOTALL)
 
 
 def find_value(text: str, path: tuple[str, ...]) -> tuple[int, int]:

@@ -49,8 +49,8 @@ class ProgressBar:
             engine.add_event_handler(Events.EPOCH_COMPLETED, self.show_best)
             self.evaluator.add_event_handler(Events.ITERATION_STARTED, self.show_validation)
             self.evaluator.add_event_handler(Events.COMPLETED, lambda: self.bar.set_description(self.desc))
-        for event in (Events.COMPLETED, Events.TERMINATE, Events.EXCEPTION_RAISED):
-            engine.add_event_handler(event, self.close)
+        engine.add_event_handler(Events.COMPLETED, self.close)
+        engine.add_event_handler(Events.EXCEPTION_RAISED, self.fail)
 
     def open(self, engine: Engine) -> None:
         """Begin, where a resumed run goes on."""
@@ -85,11 +85,16 @@ class ProgressBar:
         done = (engine.state.iteration - 1) % engine.state.epoch_length + 1
         self.bar.set_description(f"{self.desc}: validating {done}/{engine.state.epoch_length}")
 
-    def close(self, *_: Any) -> None:
+    def close(self) -> None:
         """End."""
         if self.bar is not None:
             self.bar.close()
         self.context.close()
+
+    def fail(self, error: BaseException) -> None:
+        """End with an error, which ignite takes as dealt with where anything handles it."""
+        self.close()
+        raise error
 
     def _best(self) -> dict[str, str]:
         state = self.evaluator.state if self.evaluator else None

@@ -20,7 +20,10 @@ MEMORY = (
 EXPLANATIONS = {
     r"CUDA out of memory|OutOfMemoryError": f"The GPU's memory is full: {MEMORY}.",
     r"can't allocate memory|DefaultCPUAllocator|Unable to allocate": f"The memory is full: {MEMORY}.",
-    r"out of shared memory|bus error|unable to (?:open|resize|mmap) (?:shared memory|file <)|/torch_\S+: No space": (
+    r"Too many open files \(24\)|received 0 items of ancdata": (
+        "Too many open files: raise the limit (ulimit -n 4096), or take --num_workers 0."
+    ),
+    r"out of shared memory|[Bb]us error|unable to (?:open|resize|mmap|allocate).*(?:shared memory|/torch_)": (
         "Shared memory (/dev/shm) is full, through which workers hand over their samples: give the container more, "
         f"such as docker run --shm-size=8g, or {MEMORY}."
     ),
@@ -34,9 +37,6 @@ EXPLANATIONS = {
     r"PytorchStreamWriter failed writing|file write failed|enforce fail at inline_container": (
         "A checkpoint could not be written: the disk is full, or a limit on the size of files was reached. Free some "
         "space, or name another --ckpt_dir."
-    ),
-    r"Too many open files|received 0 items of ancdata": (
-        "Too many open files: raise the limit (ulimit -n 4096), or take --num_workers 0."
     ),
 }
 """What libraries say, as a regular expression, and what it means to somebody who trains."""

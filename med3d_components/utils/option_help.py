@@ -11,7 +11,7 @@ from typing import Any
 
 from med3d_components.utils.options import OPTIONS, is_expression
 
-__all__ = ["default_text", "describe_options", "option_names"]
+__all__ = ["default_text", "describe_options", "option_names", "option_table"]
 
 WIDTH, INDENT = 98, 4
 
@@ -72,3 +72,20 @@ def default_text(value: Any) -> str:
     if isinstance(value, list) and not any(isinstance(each, list) for each in value):
         return ",".join(map(str, value)) or "[]"
     return value if isinstance(value, str) else json.dumps(value).replace(" ", "")
+
+
+def option_table(config: Mapping[str, Any]) -> str:
+    """Return the options of a config as a table in Markdown.
+
+    Args:
+        config: as its file holds it.
+
+    Example:
+        >>> print(option_table({"_desc_epochs": "Passes over the data.", "epochs": 3}).splitlines()[-1])
+        | `--epochs` | 3 | an integer, 1 or more | Passes over the data. |
+    """
+    rows = ["| Option | Default | Allowed | Meaning |", "|---|---|---|---|"]
+    for name in option_names(config):
+        cells = (f"`--{name}`", default_text(config[name]), OPTIONS[name].describe(), config.get(f"_desc_{name}", ""))
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)

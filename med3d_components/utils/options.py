@@ -13,10 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["OPTIONS", "Option", "check_value", "is_expression"]
+__all__ = ["OPTIONS", "PATHS", "Option", "check_value", "is_expression"]
 
 NULLS = ("null", "none")
 """What people type for a JSON null, in any case; Fire hands ``null`` over as text."""
+
+PATHS = ("path", "weights")
+"""Kinds that are taken as they were typed."""
 
 WORDS = {2: "two", 3: "three"}
 
@@ -26,7 +29,7 @@ class Option:
     """What values an option takes.
 
     Attributes:
-        kind: flag, integer, number, choice, text, path, device, or widths, three pairs of integers.
+        kind: flag, integer, number, choice, text, path, weights (a path or a name), device, or widths (pairs of integers).
         least: smallest value, or each one's of a list.
         most: greatest value.
         above: the smallest value is itself excluded.
@@ -64,9 +67,11 @@ class Option:
         if self.kind == "flag":
             return "true or false"
         if self.kind == "choice":
-            return _join(self.choices) if self.count is None else f"a list of {_join(self.choices, 'and')}"
+            return _join(self.choices) if self.count is None else f"names among {_join(self.choices, 'and')}"
         if self.kind not in ("integer", "number"):
-            texts = {"text": "a text", "path": "a path", "device": "a device, such as cpu, cuda or cuda:1"}
+            texts = {"text": "a text", "device": "a device, such as cpu, cuda or cuda:1"}
+            texts |= {"path": "a path without #, which MONAI's configs take for a part of an id"}
+            texts |= {"weights": "a name of published weights, or a path without #"}
             texts |= {"widths": "three pairs of integers of 1 or more, such as [[256,128],[128,64],[64,32]]"}
             return texts[self.kind] if self.count is None else "names, joined by commas"
         name, limits = self.kind, self._limits()
@@ -115,7 +120,8 @@ def check_value(name: str, value: Any, option: Option | None = None) -> Any:
     alone = option.count is None or (option.single and not isinstance(value, list | tuple))
     values = [value] if alone else _as_list(value, option)
     found = [_convert(each, option) for each in values]
-    count_right = alone or option.count == len(found) or (option.count == 0 and (found or option.kind != "integer"))
+    any_number = option.count == 0 and (bool(found) or option.kind != "integer")
+    count_right = alone or any_number or (option.count or -1) == len(found)
     if not count_right or _WRONG in found or (option.rising and not found[0] < found[1]):
         raise ValueError(f"{name} is {_show(value)}, but must be {option.describe()}.")
     return found[0] if alone else found
@@ -144,8 +150,11 @@ _WRONG = _Wrong()
 def _convert(value: Any, option: Option) -> Any:
     if option.kind == "flag":
         return {"true": True, "false": False}.get(str(value).lower(), _WRONG)
-    if option.kind == "path":
-        return str(Path(value).expanduser()) if isinstance(value, str | Path) and str(value) else _WRONG
+    if option.kind in PATHS:
+        usable = isinstance(value, str | Path) and str(value) and "#" not in str(value)
+        # Of weights a word may stand before the path, as in kinetics:~/resnet_50.pth.
+        layout, colon, path = str(value).rpartition(":")
+        return layout + colon + str(Path(path).expanduser()) if usable else _WRONG
     if option.kind == "text":
         return value if isinstance(value, str) and value else _WRONG
     if option.kind == "widths":
@@ -209,7 +218,7 @@ OPTIONS = {
     "coarse_checkpoint": Option("path", null=True),
     "resume": FLAG,
     # The network.
-    "pretrained_weights": Option("text", null=True),
+    "pretrained_weights": Option("weights"),
     "architecture": Option("choice", choices=("resnet", "genesis")),
     "depth": Option("choice", choices=(10, 18, 34, 50, 101, 152, 200)),
     "shortcut_type": Option("choice", choices=("A", "B"), null=True),

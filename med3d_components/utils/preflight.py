@@ -11,13 +11,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import fire
 import torch
 from monai.bundle import ConfigParser, run
 
 from med3d_components.utils.causes import show_cause
 from med3d_components.utils.machine import limit_threads
 from med3d_components.utils.option_help import describe_options, option_names
-from med3d_components.utils.options import OPTIONS, check_value, is_expression
+from med3d_components.utils.options import OPTIONS, PATHS, check_value, is_expression
 
 __all__ = ["check_names", "check_options", "preflight"]
 
@@ -42,8 +43,10 @@ def preflight() -> None:
         if "help" in typed:
             print(describe_options(config.get(), sys.argv[2]))
             sys.exit(0)
-        known = {*config.get(), *inspect.signature(run).parameters}
-        check_names(typed, known, "configs")
+        # From the files, since what was typed is a part of the config by now.
+        if "config_file" in typed:
+            files = ConfigParser.load_config_files(fire.parser.DefaultParseValue(typed["config_file"]))
+            check_names(typed, {*files, *inspect.signature(run).parameters}, "configs")
     changes = check_options(config.get(), typed or {})
     if changes:
         config.update(changes)
@@ -63,8 +66,8 @@ def check_options(config: Mapping[str, Any], typed: Mapping[str, str] | None = N
         typed: what was typed for options, as text.
 
     Returns:
-        Options whose value is to be another one than that in the config: paths as they were typed, which Fire cuts off
-        at ``#`` and turns into numbers where they are digits; null for ``null``; home folders for ``~``.
+        Options whose value is to be another one than that in the config: paths as they were typed, which Fire turns
+        into numbers where they are digits, and cuts off at ``#``; null for ``null``; home folders for ``~``.
 
     Raises:
         ValueError: for a value that is not allowed.
@@ -76,7 +79,7 @@ def check_options(config: Mapping[str, Any], typed: Mapping[str, str] | None = N
     changes = {}
     for name in option_names(config):
         option, value = OPTIONS[name], config[name]
-        if option.kind == "path" and name in (typed or {}):
+        if option.kind in PATHS and name in (typed or {}):
             value = (typed or {})[name]
         if not is_expression(value):
             checked = check_value(name, value, option)
@@ -92,7 +95,7 @@ def check_names(names: Mapping[str, Any] | Sequence[str], known: set[str], where
         ValueError: for the first unknown one, with the nearest that there is.
     """
     for typed in names:
-        name = typed.replace("::", "#").split("#")[0].removeprefix("+").replace("-", "_")
+        name = typed.replace("::", "#").split("#")[0].removeprefix("+")
         if name not in known:
             nearest = difflib.get_close_matches(name, sorted(known), n=1)
             hint = f"did you mean --{nearest[0]}?" if nearest else "--help lists those there are."
@@ -120,7 +123,7 @@ def _typed(argv: Sequence[str]) -> dict[str, str] | None:
         if argument.startswith("--") or argument == "-h":
             name, equals, value = argument.lstrip("-").partition("=")
             following = argv[index + 1] if index + 1 < len(argv) else ""
-            typed["help" if name == "h" else name] = value if equals else following
+            typed["help" if name == "h" else name.replace("-", "_")] = value if equals else following
     return typed
 
 

@@ -8,12 +8,15 @@ import re
 import shutil
 import sys
 from importlib import metadata
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
 from monai.bundle import ConfigParser
 from packaging.requirements import Requirement
 
+from med3d_components.utils.option_help import option_names, option_table
+from med3d_components.utils.preflight import check_options
 from scripts.sync_bundles import find_value, sync, with_engine
 from tests.conftest import BUNDLES, ROOT
 
@@ -99,18 +102,40 @@ def test_overlays_change_only_ids_that_exist_or_are_their_own(bundle: Path) -> N
 
 
 @each_bundle
-def test_every_run_list_checks_what_was_typed_first(bundle: Path) -> None:
+def test_every_run_begins_with_the_check_of_its_options(bundle: Path) -> None:
+    for name in ("train", "multi_gpu_train", "inference"):
+        initialize = read(bundle / "configs" / f"{name}.json")["initialize"]
+        assert initialize[0] == "@preflight"  # type: ignore[index]
     for name, run_id in (("train", "training"), ("evaluate", "evaluating"), ("inference", "inference")):
-        config = read(bundle / "configs" / f"{name}.json")
-        assert config[run_id][0] == "@preflight"  # type: ignore[index]
-        assert config["run"] == f"%{run_id}"
+        assert read(bundle / "configs" / f"{name}.json")["run"] == f"%{run_id}"
 
 
 @each_bundle
-def test_initialize_needs_no_component_of_the_package(bundle: Path) -> None:
+def test_initialize_needs_no_other_component_of_the_package(bundle: Path) -> None:
+    # The preflight brings the path along, on which the package is found.
     for name in ("train", "multi_gpu_train", "inference"):
-        entries = read(bundle / "configs" / f"{name}.json").get("initialize", [])
-        assert all(set(re.findall(r"@(\w+)", entry)) <= {"seed"} for entry in entries)  # type: ignore[union-attr]
+        entries = read(bundle / "configs" / f"{name}.json")["initialize"]
+        assert all(set(re.findall(r"@(\w+)", entry)) <= {"seed", "preflight"} for entry in entries)  # type: ignore[union-attr]
+
+
+@each_bundle
+@pytest.mark.parametrize("name", ["train", "inference"])
+def test_every_option_stands_in_the_table_with_a_default_that_it_allows_and_says_what_it_is(
+    bundle: Path, name: str
+) -> None:
+    config = read(bundle / "configs" / f"{name}.json")
+    above = [key for key in takewhile(lambda key: key != "preflight", config) if not key.startswith("_desc_")]
+    options = [key for key in above if key not in ("imports", "bundle_root", "python_path", "coarse")]
+    assert options == option_names(config)
+    assert [key for key in options if not str(config.get(f"_desc_{key}", "")).endswith(".")] == []
+    assert check_options(config) == {}
+
+
+@each_bundle
+def test_the_readme_tells_of_every_option_and_its_default(bundle: Path) -> None:
+    readme = (bundle / "docs" / "README.md").read_text(encoding="utf-8")
+    for name in ("train", "inference"):
+        assert option_table(read(bundle / "configs" / f"{name}.json")) in readme
 
 
 @pytest.fixture
