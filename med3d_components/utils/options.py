@@ -29,7 +29,7 @@ class Option:
     """What values an option takes.
 
     Attributes:
-        kind: flag, integer, number, choice, text, path, weights (a path or a name), device, or widths (pairs of integers).
+        kind: flag, integer, number, choice, text, path, weights (path or name), device, or widths, pairs of integers.
         least: smallest value, or each one's of a list.
         most: greatest value.
         above: the smallest value is itself excluded.
@@ -70,8 +70,7 @@ class Option:
             return _join(self.choices) if self.count is None else f"names among {_join(self.choices, 'and')}"
         if self.kind not in ("integer", "number"):
             texts = {"text": "a text", "device": "a device, such as cpu, cuda or cuda:1"}
-            texts |= {"path": "a path without #, which MONAI's configs take for a part of an id"}
-            texts |= {"weights": "a name of published weights, or a path without #"}
+            texts |= {"path": "a path", "weights": "a name of published weights, or a path"}
             texts |= {"widths": "three pairs of integers of 1 or more, such as [[256,128],[128,64],[64,32]]"}
             return texts[self.kind] if self.count is None else "names, joined by commas"
         name, limits = self.kind, self._limits()
@@ -117,6 +116,10 @@ def check_value(name: str, value: Any, option: Option | None = None) -> Any:
     option = option or OPTIONS[name]
     if option.null and (value is None or (isinstance(value, str) and value.lower() in NULLS)):
         return None
+    if option.kind in PATHS and "#" in str(value):
+        raise ValueError(
+            f"{name} is {value}, but MONAI's configs take # for a part of an id; rename the folder, or give a link to it."
+        )
     alone = option.count is None or (option.single and not isinstance(value, list | tuple))
     values = [value] if alone else _as_list(value, option)
     found = [_convert(each, option) for each in values]
@@ -151,7 +154,7 @@ def _convert(value: Any, option: Option) -> Any:
     if option.kind == "flag":
         return {"true": True, "false": False}.get(str(value).lower(), _WRONG)
     if option.kind in PATHS:
-        usable = isinstance(value, str | Path) and str(value) and "#" not in str(value)
+        usable = isinstance(value, str | Path) and str(value)
         # Of weights a word may stand before the path, as in kinetics:~/resnet_50.pth.
         layout, colon, path = str(value).rpartition(":")
         return layout + colon + str(Path(path).expanduser()) if usable else _WRONG
