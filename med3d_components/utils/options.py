@@ -118,7 +118,7 @@ def check_value(name: str, value: Any, option: Option | None = None) -> Any:
         return None
     if option.kind in PATHS and "#" in str(value):
         raise ValueError(
-            f"{name} is {value}, but MONAI's configs take # for a part of an id; rename the folder, or give a link to it."
+            f"{name} is {value}, but MONAI's configs take # for part of an id; rename the folder, or give a link to it."
         )
     alone = option.count is None or (option.single and not isinstance(value, list | tuple))
     values = [value] if alone else _as_list(value, option)
