@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 import inspect
 import re
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
 import fire
-from monai.bundle import ConfigParser, run
+
+from med3d_components.utils.help import command_help, overview, read_declaration
 
 __all__ = ["as_flag", "check_command_line", "run_commands"]
+
+HELP = {"-h", "--help"}
 
 
 def as_flag(name: str, value: bool | str) -> bool:
@@ -45,6 +49,9 @@ def check_command_line(argv: Sequence[str] | None = None) -> None:
     Raises:
         ValueError: for an id that no config has, with the nearest one.
     """
+    # Not above: a script that is asked for its help would wait seconds for MONAI and torch.
+    from monai.bundle import ConfigParser, run
+
     argv = sys.argv if argv is None else argv
     # MONAI's exports build a whole config too, and have options of their own.
     if not argv[0].endswith(str(Path("monai", "bundle", "__main__.py"))) or list(argv[1:2]) != ["run"]:
@@ -61,31 +68,53 @@ def check_command_line(argv: Sequence[str] | None = None) -> None:
         _check_known(name.replace("::", "#").split("#")[0].removeprefix("+"), known, text)
 
 
-def run_commands(
-    commands: Mapping[str, Callable[..., None]] | Callable[..., None], argv: Sequence[str] | None = None
-) -> None:
+def run_commands(commands: Mapping[str, str] | str, about: str | None, argv: Sequence[str] | None = None) -> None:
     """Run a command line of one or several functions through Fire.
 
-    Fire runs a command first and complains about a misspelt option afterwards; this looks first. A foreseeable error
-    ends the process with one line and exit code 1.
+    A function is named as "package.module:function", and its module imported when it runs: help, and the answer to a
+    misspelt option, are read from the source, since to import torch and MONAI takes seconds. A foreseeable error ends
+    the process with one line and exit code 1.
 
     Args:
         commands: name to function, or the only function.
+        about: docstring of the script.
         argv: the arguments; by default those of this process.
+
+    Example:
+        >>> run_commands({"flag": "med3d_components.utils.command_line:as_flag"}, None, ["flag", "resume", "False"])
+        False
     """
-    argv = sys.argv[1:] if argv is None else argv
-    function = commands if callable(commands) else commands.get(argv[0] if argv else "")
-    where = "the command" if callable(commands) else " ".join(["the command", *argv[:1]])
+    argv = list(sys.argv[1:] if argv is None else argv)
+    program = Path(sys.argv[0]).name
     try:
-        if function and not {"-h", "--help"} & set(argv):
-            known = set(inspect.signature(function).parameters)
-            for argument in argv:
-                if argument.startswith("--"):
-                    _check_known(argument[2:].split("=")[0], known, where)
-        fire.Fire(commands if callable(commands) else dict(commands), command=list(argv))
+        if isinstance(commands, str):
+            _run_command(commands, program, argv, about)
+        elif not argv or argv[0] in HELP:
+            print(overview(program, about or "", commands))
+        elif argv[0] in commands:
+            _run_command(commands[argv[0]], f"{program} {argv[0]}", argv[1:])
+        else:
+            nearest = difflib.get_close_matches(argv[0], commands, n=1)
+            hint = f"did you mean {nearest[0]}?" if nearest else f"known are {', '.join(commands)}."
+            raise ValueError(f"{argv[0]} is no command of {program}; {hint}")
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+
+
+def _run_command(reference: str, program: str, argv: list[str], about: str | None = None) -> None:
+    """Answer for help, or check the options before the command runs: Fire complains about them afterwards."""
+    declaration = read_declaration(reference)
+    if HELP & set(argv):
+        print(command_help(program, about or declaration.text, declaration))
+        return
+    if declaration.others is None:
+        known = {option.name for option in declaration.options}
+        for argument in argv:
+            if argument.startswith("--"):
+                _check_known(argument[2:].split("=")[0], known, program)
+    module, _, name = reference.partition(":")
+    fire.Fire(getattr(importlib.import_module(module), name), command=argv, name=program)
 
 
 def _check_known(name: str, known: set[str], where: str) -> None:

@@ -1,22 +1,13 @@
-"""Cross-validate the nodule classifier: train it once per fold, score each nodule by a network that never saw it.
-
-    python scripts/cross_validate.py --dataset_dir LIDC --out cv --depth 10 --epochs 30
-
-Every other option goes to the bundle's training. No epoch is chosen by the fold it is scored on: the network of the
-last epoch counts. Beside it stands the score of the nodules' size alone, where all of them have a mask.
-"""
+"""The code of ``scripts/cross_validate.py``: trainings of all folds, and their scores together."""
 
 from __future__ import annotations
 
 import csv
-import logging
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-import fire
 
 from med3d_components.data import NoduleDatalist
 from med3d_components.metrics import BinaryClassification, SizeBaseline
@@ -25,7 +16,7 @@ from med3d_components.visualize import draw_roc
 
 __all__ = ["cross_validate"]
 
-BUNDLE = Path(__file__).parents[1] / "bundles" / "lung_nodule_ct_classification"
+BUNDLE = Path(__file__).parents[2] / "bundles" / "lung_nodule_ct_classification"
 LABELS = ("threshold", "at_threshold", "readers")  # options that decide the labels
 
 
@@ -99,11 +90,3 @@ def _size_alone(datalists: list[NoduleDatalist]) -> BinaryClassification:
 
 def _score(metric: BinaryClassification) -> dict[str, Any]:
     return {"auc": metric.compute(), **metric.summary(), "nodules": len(metric.details)}
-
-
-if __name__ == "__main__":
-    logging.getLogger("med3d_components").setLevel(logging.ERROR)  # every fold would repeat the datalist's messages
-    try:
-        fire.Fire(cross_validate)
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")

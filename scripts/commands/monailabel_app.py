@@ -1,12 +1,4 @@
-"""Write a MONAI Label app that serves packed bundles.
-
-    python scripts/pack_bundles.py lung_segmentation --weights models/model.pt
-    python scripts/monailabel_app.py --out APP
-
-The app is a folder that needs neither this repository nor a network: the source of the app and one folder per bundle.
-Of a bundle that was packed with and without weights, the zip with weights is taken. apps/monailabel/README.md says how
-to start its server.
-"""
+"""The code of ``scripts/monailabel_app.py``: a folder of the app's source and the bundles it serves."""
 
 from __future__ import annotations
 
@@ -17,11 +9,9 @@ import tempfile
 import zipfile
 from pathlib import Path, PurePosixPath
 
-from med3d_components.utils import run_commands
-
 __all__ = ["find_zips", "write_app"]
 
-SOURCE = Path(__file__).parents[1] / "apps" / "monailabel"
+SOURCE = Path(__file__).parents[2] / "apps" / "monailabel"
 NAME = re.compile(r"(?P<name>\w+?)_v(?P<version>\d+\.\d+\.\d+)(?P<weights>_model)?\.zip")
 
 
@@ -97,7 +87,3 @@ def _check_packages(folder: Path) -> None:
             f"{', '.join(others)} and {first} were packed from different sources, but one server imports one; "
             "pack them anew with scripts/pack_bundles.py."
         )
-
-
-if __name__ == "__main__":
-    run_commands(write_app)

@@ -1,13 +1,4 @@
-"""Pack each bundle as a zip that needs neither this repository nor its package.
-
-    python scripts/pack_bundles.py                                    # all, without weights
-    python scripts/pack_bundles.py lung_segmentation                  # one
-    python scripts/pack_bundles.py lung_segmentation --weights MODEL  # one with what a training of it has learnt
-
-The same sources and weights give the same bytes. A zip with weights says in its own configs what they are: the settings
-of the training stand in inference.json, so that an export of it needs no other file, and its classes and data in
-metadata.json.
-"""
+"""The code of ``scripts/pack_bundles.py``: the zip of a bundle, which carries the package and perhaps weights."""
 
 from __future__ import annotations
 
@@ -23,11 +14,11 @@ from monai.bundle import ConfigParser
 
 from med3d_components import __version__
 from med3d_components.settings import read_settings
-from med3d_components.utils import atomic_path, run_commands
+from med3d_components.utils import atomic_path
 
 __all__ = ["pack_bundle", "pack_bundles"]
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 BUNDLES = ROOT / "bundles"
 PACKAGE = ROOT / "med3d_components"
 PARTS = ("LICENSE", "NOTICE", "large_files.yml", "configs/*", "docs/*")
@@ -138,7 +129,3 @@ def _check_fit(bundle: Path, weights: Path, settings: Mapping[str, Any]) -> None
 
 def _as_json(content: Any) -> bytes:
     return (json.dumps(content, indent=4) + "\n").encode()
-
-
-if __name__ == "__main__":
-    run_commands(pack_bundles)

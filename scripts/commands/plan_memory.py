@@ -1,19 +1,9 @@
-"""Predict the memory that training a bundle needs, and the largest setting that fits into a given memory.
-
-    python scripts/plan_memory.py --bundle lung_segmentation                                      # the table
-    python scripts/plan_memory.py --bundle lung_segmentation --region 128 --batch_size 2          # and this setting
-    python scripts/plan_memory.py --bundle lung_segmentation --region 64 --depth 10 --measure     # compare with a run
-
-Every other option is one of the bundle's training, such as --depth 10, --bf16 false or --checkpointing true. Nothing is
-computed and no data are needed: the training runs on tensors without content. A prediction is of the training step
-alone, on the device that the bundle would use here. GB are 10^9 bytes.
-"""
+"""The code of ``scripts/plan_memory.py``: predictions for one setting, and a table of what fits."""
 
 from __future__ import annotations
 
 import bisect
 import os
-import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -21,8 +11,6 @@ from functools import cache, partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
-
-import fire
 
 from med3d_components.utils import as_flag
 from med3d_components.utils.memory import (
@@ -36,7 +24,7 @@ from med3d_components.utils.rehearsal import bundle_trainer, default_setting
 
 __all__ = ["largest_edges", "plan_memory"]
 
-BUNDLES = Path(__file__).parents[1] / "bundles"
+BUNDLES = Path(__file__).parents[2] / "bundles"
 MEMORIES_GB = (8, 12, 16, 24, 40, 80)
 BATCH_SIZES = (1, 2, 4)
 EDGES = range(32, 513, 32)
@@ -129,10 +117,3 @@ def _measure_apart(make_trainer: MakeTrainer) -> MeasuredPeak:
             return pool.submit(measure_peak, make_trainer).result()
         except BrokenProcessPool as e:
             raise ValueError("The training was ended by the system: it needs more memory than there is.") from e
-
-
-if __name__ == "__main__":
-    try:
-        fire.Fire(plan_memory)
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")

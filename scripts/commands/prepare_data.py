@@ -1,8 +1,4 @@
-"""Prepare data: make synthetic samples, download, or import what was downloaded by hand or is your own.
-
-Segmentation data comes in folders in the layout of the Medical Segmentation Decathlon (MSD), one per domain; nodules
-to classify in a folder with a dataset.json that lists them.
-"""
+"""The code of ``scripts/prepare_data.py``: its commands, and what is particular to one set of data."""
 
 from __future__ import annotations
 
@@ -26,9 +22,9 @@ from med3d_components.data.listing import case_name
 from med3d_components.data.pairing import Pairs, pair_files, pair_folders
 from med3d_components.data.synthetic import write_nodules, write_sample
 from med3d_components.data.visceral import import_visceral
-from med3d_components.utils import as_flag, run_commands
+from med3d_components.utils import as_flag
 
-__all__ = ["lasc", "lidc", "lits", "main", "msd", "sample", "segmentation", "visceral"]
+__all__ = ["lasc", "lidc", "lits", "msd", "sample", "segmentation", "visceral"]
 
 
 def sample(out: str, seed: int = 0, cases: int | None = None, of: str = "domains") -> None:
@@ -253,13 +249,3 @@ def _import_known(folder: Path, pairs: Pairs, values: Mapping[int, int]) -> None
 
 def _report(folder: Path, written: bool) -> None:
     print(f"{folder} {'is written' if written else 'is already there'}.")
-
-
-def main() -> None:
-    """Run the command line."""
-    commands = (sample, msd, lasc, lits, segmentation, visceral, lidc)
-    run_commands({command.__name__: command for command in commands})
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,4 @@
-"""Write the domains of the experiments that the bundles' READMEs report, from real volumes.
-
-They check the pipeline on real images; they are too small and too similar to say anything about medicine.
-"""
+"""The code of ``scripts/prepare_experiments.py``: domains made of a few real volumes."""
 
 from __future__ import annotations
 
@@ -20,7 +17,6 @@ from scipy.spatial.transform import Rotation
 from med3d_components.data.datalist import read_domain
 from med3d_components.data.decathlon import Scan, write_domain
 from med3d_components.data.domains import DomainFacts
-from med3d_components.utils import run_commands
 
 __all__ = ["copies", "nodules", "offset", "regions"]
 
@@ -193,7 +189,3 @@ def _crop(volume: nib.Nifti1Image, draw: np.ndarray, order: int) -> nib.Nifti1Im
 
 def _lowest(volume: nib.Nifti1Image) -> float:
     return float(np.min(volume.dataobj))
-
-
-if __name__ == "__main__":
-    run_commands({"offset": offset, "nodules": nodules, "regions": regions, "copies": copies})

@@ -1,12 +1,4 @@
-"""Write the deliberate copies in the bundles from their one source.
-
-A bundle must run alone, so each carries its own LICENSE, NOTICE, large_files.yml, logging.conf and
-multi_gpu_train.json, and its train.json and inference.json the same wiring of the engines. They are edited at the top
-of the repository or in ``scripts/canonical``, and copied by this script::
-
-    python scripts/sync_bundles.py           # write the copies
-    python scripts/sync_bundles.py --check   # fail if one differs (part of `make lint`)
-"""
+"""The code of ``scripts/sync_bundles.py``: copies of files, and of a config's values in its text."""
 
 from __future__ import annotations
 
@@ -14,9 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-import fire
-
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CANONICAL = ROOT / "scripts" / "canonical"
 FILES = {
     "LICENSE": ROOT / "LICENSE",
@@ -27,15 +17,15 @@ FILES = {
 }
 
 
-def sync(check: bool = False, bundles: str = str(ROOT / "bundles")) -> None:
+def sync(check: bool = False, bundles: str | None = None) -> None:
     """Copy the canonical files and engine wiring into every bundle.
 
     Args:
         check: change nothing; print what differs and exit with 1 if anything does.
-        bundles: folder of the bundles.
+        bundles: folder of the bundles; by default that of this repository.
     """
-    different = []
-    for bundle in sorted(path.parent.parent for path in Path(bundles).glob("*/configs/metadata.json")):
+    different, folder = [], Path(bundles) if bundles else ROOT / "bundles"
+    for bundle in sorted(path.parent.parent for path in folder.glob("*/configs/metadata.json")):
         wanted = {bundle / target: source.read_text(encoding="utf-8") for target, source in FILES.items()}
         for name in ("train.json", "inference.json"):
             config = bundle / "configs" / name
@@ -93,7 +83,3 @@ def find_value(text: str, path: tuple[str, ...]) -> tuple[int, int]:
                 break
             position = value_end
     return start, end
-
-
-if __name__ == "__main__":
-    fire.Fire(sync)

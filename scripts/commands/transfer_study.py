@@ -1,33 +1,19 @@
-"""Compare initialisations on any downstream bundle and any data, as Table 2 of Med3D does.
-
-    python scripts/transfer_study.py run --bundle lung_nodule_ct_classification --dataset_dir LIDC --out study \
-        --inits "scratch,med3d=runs/r{depth}/encoder.pt,kinetics:resnet-{depth}-kinetics.pth,genesis:chest.pt" \
-        --depths 10,18 --seeds 0,1,2 --shares 0.1,0.25,1 --epochs 20
-    python scripts/transfer_study.py ablation --bundle lung_segmentation --dataset_dir LUNGS --domains_dir 3DSeg-8 \
-        --out ablation --counts 1,2,4,8 --depth 10 --seeds 0,1,2
-    python scripts/transfer_study.py report --out study
-
-Every training is a run of the bundle in a process of its own. The same command, given again, goes on where it was
-stopped, and trains only what is new when seeds, shares, depths or initialisations are added. Several of it may run side
-by side: none takes a training that another is at.
-"""
+"""The code of ``scripts/transfer_study.py``: its commands; what they run is in ``med3d_components.study``."""
 
 from __future__ import annotations
 
 import json
-import signal
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from med3d_components.study import Cell, Data, plan_ablation, plan_transfer, run_cells, write_report
 from med3d_components.study.cells import check_same
-from med3d_components.utils import run_commands, write_json
+from med3d_components.utils import write_json
 
 __all__ = ["ablation", "report", "run"]
 
-BUNDLES = Path(__file__).parents[1] / "bundles"
+BUNDLES = Path(__file__).parents[2] / "bundles"
 PRETRAINING = "med3d_pretraining"
 
 
@@ -145,8 +131,3 @@ def _options(options: Mapping[str, Any] | None) -> Mapping[str, Any]:
 
 def _list(values: Any) -> list[Any]:
     return list(values) if isinstance(values, list | tuple) else [values]
-
-
-if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the training at hand is stopped as well
-    run_commands({"run": run, "ablation": ablation, "report": report})

@@ -14,7 +14,7 @@ import pytest
 from monai.bundle import ConfigParser
 from packaging.requirements import Requirement
 
-from scripts.sync_bundles import find_value, sync, with_engine
+from scripts.commands.sync_bundles import find_value, sync, with_engine
 from tests.conftest import BUNDLES, ROOT
 
 FILES = (
