@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from med3d_components.utils import write_json
-from scripts.cross_validate import cross_validate
+from scripts.commands.cross_validate import cross_validate
 from tests.bundles.workflow import names, read_table
 
 

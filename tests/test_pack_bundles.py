@@ -13,7 +13,7 @@ from monai.bundle import download
 from med3d_components import __version__
 from med3d_components.networks import DilatedResNet, Med3DSegmentationNet
 from med3d_components.utils import write_json
-from scripts.pack_bundles import pack_bundle, pack_bundles
+from scripts.commands.pack_bundles import pack_bundle, pack_bundles
 from tests.conftest import BUNDLES, ROOT
 
 WIDTHS = [[16, 8], [8, 8], [8, 8]]

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-import scripts.plan_memory as script
+import scripts.commands.plan_memory as script
 from med3d_components.utils.memory import MEASURING_ENVIRONMENT, Peak
-from scripts.plan_memory import largest_edges, plan_memory
+from scripts.commands.plan_memory import largest_edges, plan_memory
 from tests.conftest import ROOT
 
 

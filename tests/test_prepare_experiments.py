@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from med3d_components.data import MultiDomainDatalist
-from scripts.prepare_experiments import copies, nodules, offset, regions
+from scripts.commands.prepare_experiments import copies, nodules, offset, regions
 from tests.conftest import MakeDomain
 
 

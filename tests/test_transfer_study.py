@@ -139,7 +139,7 @@ def test_the_ablation_starts_each_training_from_its_own_pre_training(
         (("--bundle", "lungs"), "There is no bundle 'lungs'; choose one of"),
         (("--options", "fast"), "options is 'fast', but must be a mapping such as"),
         (("--options", '{"max_regions": 1}'), "did you mean --max_region?"),
-        (("--seed", "1"), "--seed is no id of the command run; did you mean --seeds?"),
+        (("--seed", "1"), "--seed is no id of transfer_study.py run; did you mean --seeds?"),
         (("--shares", "0,1"), "train_share is 0, but must be a number above 0 and at most 1"),
     ],
 )

@@ -13,7 +13,8 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
-from med3d_components.utils.preflight import check_names, check_options
+from med3d_components.utils.command_line import check_known
+from med3d_components.utils.preflight import check_options
 
 __all__ = ["BundleFacts", "equal_budget", "is_synthetic", "read_bundle", "sha256"]
 
@@ -49,7 +50,8 @@ def read_bundle(bundle: Path, options: Mapping[str, Any]) -> BundleFacts:
     """
     config = str(bundle / "configs" / "train.json")
     content = dict(ConfigParser.load_config_files(config))
-    check_names(options, set(content), f"bundle {bundle.name}")
+    for name in options:
+        check_known(name, content, f"the bundle {bundle.name}")
     content |= options
     parser = ConfigParser({**content, **check_options(content)})
     try:

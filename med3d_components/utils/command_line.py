@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import difflib
-import inspect
+import importlib
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 
 import fire
 
 from med3d_components.utils.causes import explain
+from med3d_components.utils.help import command_help, overview, read_declaration
 
-__all__ = ["as_flag", "run_commands"]
+__all__ = ["as_flag", "check_known", "run_commands"]
+
+HELP = {"-h", "--help"}
+MANY = 20
+"""Names that are too many for an error of one line."""
 
 
 def as_flag(name: str, value: bool | str) -> bool:
@@ -30,28 +36,35 @@ def as_flag(name: str, value: bool | str) -> bool:
     return text == "true"
 
 
-def run_commands(
-    commands: Mapping[str, Callable[..., None]] | Callable[..., None], argv: Sequence[str] | None = None
-) -> None:
+def run_commands(commands: Mapping[str, str] | str, about: str | None, argv: Sequence[str] | None = None) -> None:
     """Run a command line of one or several functions through Fire.
 
-    Fire runs a command first and complains about a misspelt option afterwards; this looks first. A foreseeable error
-    ends the process with one line and exit code 1.
+    A function is named as "package.module:function", and its module imported when it runs: help, and the answer to a
+    misspelt option, are read from the source, since to import torch and MONAI takes seconds. A foreseeable error ends
+    the process with one line and exit code 1.
 
     Args:
         commands: name to function, or the only function.
+        about: docstring of the script.
         argv: the arguments; by default those of this process.
+
+    Example:
+        >>> run_commands({"flag": "med3d_components.utils.command_line:as_flag"}, None, ["flag", "resume", "False"])
+        False
     """
-    argv = sys.argv[1:] if argv is None else argv
-    function = commands if callable(commands) else commands.get(argv[0] if argv else "")
-    where = "the command" if callable(commands) else " ".join(["the command", *argv[:1]])
+    argv = list(sys.argv[1:] if argv is None else argv)
+    program = Path(sys.argv[0]).name
     try:
-        if function and not {"-h", "--help"} & set(argv):
-            known = set(inspect.signature(function).parameters)
-            for argument in argv:
-                if argument.startswith("--"):
-                    _check_known(argument[2:].split("=")[0], known, where)
-        fire.Fire(commands if callable(commands) else dict(commands), command=list(argv))
+        if isinstance(commands, str):
+            _run_command(commands, program, argv, about)
+        elif not argv or argv[0] in HELP:
+            print(overview(program, about or "", commands))
+        elif argv[0] in commands:
+            _run_command(commands[argv[0]], f"{program} {argv[0]}", argv[1:])
+        else:
+            nearest = difflib.get_close_matches(argv[0], commands, n=1)
+            hint = f"did you mean {nearest[0]}?" if nearest else f"known are {', '.join(commands)}."
+            raise ValueError(f"{argv[0]} is no command of {program}; {hint}")
     except Exception as error:
         line = explain(error)
         if line is None:
@@ -60,8 +73,39 @@ def run_commands(
         sys.exit(1)
 
 
-def _check_known(name: str, known: set[str], where: str) -> None:
+def _run_command(reference: str, program: str, argv: list[str], about: str | None = None) -> None:
+    """Answer for help, or check the options before the command runs: Fire complains about them afterwards."""
+    declaration = read_declaration(reference)
+    if HELP & set(argv):
+        print(command_help(program, about or declaration.text, declaration))
+        return
+    if declaration.others is None:
+        known = {option.name for option in declaration.options}
+        for argument in argv:
+            if argument.startswith("--"):
+                check_known(argument[2:].split("=")[0], known, program)
+    module, _, name = reference.partition(":")
+    fire.Fire(getattr(importlib.import_module(module), name), command=argv, name=program)
+
+
+def check_known(name: str, known: Collection[str], where: str) -> None:
+    """Compare the name of an option with those that there are.
+
+    Args:
+        name: as typed, without dashes.
+        known: names.
+        where: whose names they are, for the error.
+
+    Raises:
+        ValueError: for an unknown one, with the nearest that there is.
+
+    Example:
+        >>> check_known("epoch", ["epochs", "depth"], "the configs")
+        Traceback (most recent call last):
+        ...
+        ValueError: --epoch is no id of the configs; did you mean --epochs?
+    """
     if name not in known and name.replace("-", "_") not in known:
         nearest = difflib.get_close_matches(name, sorted(known), n=1)
-        hint = f"did you mean --{nearest[0]}?" if nearest else f"known are {', '.join(sorted(known))}."
-        raise ValueError(f"--{name} is no id of {where}; {hint}")
+        listed = f"known are {', '.join(sorted(known))}." if len(known) < MANY else "--help lists those there are."
+        raise ValueError(f"--{name} is no id of {where}; {f'did you mean --{nearest[0]}?' if nearest else listed}")

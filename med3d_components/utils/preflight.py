@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import os
 import sys
@@ -16,11 +15,12 @@ import torch
 from monai.bundle import ConfigParser, run
 
 from med3d_components.utils.causes import show_cause
+from med3d_components.utils.command_line import check_known
 from med3d_components.utils.machine import limit_threads
 from med3d_components.utils.option_help import describe_options, option_names
 from med3d_components.utils.options import OPTIONS, PATHS, check_value, is_expression
 
-__all__ = ["check_names", "check_options", "preflight"]
+__all__ = ["check_options", "preflight"]
 
 WRITTEN = ("output_dir", "ckpt_dir", "cache_dir")
 """Options that name folders to write."""
@@ -46,7 +46,9 @@ def preflight() -> None:
         # From the files, since what was typed is a part of the config by now.
         if "config_file" in typed:
             files = ConfigParser.load_config_files(fire.parser.DefaultParseValue(typed["config_file"]))
-            check_names(typed, {*files, *inspect.signature(run).parameters}, "configs")
+            known = {*files, *inspect.signature(run).parameters}
+            for name in typed:
+                check_known(name.replace("::", "#").split("#")[0].removeprefix("+"), known, "the configs")
     changes = check_options(config.get(), typed or {})
     if changes:
         config.update(changes)
@@ -86,20 +88,6 @@ def check_options(config: Mapping[str, Any], typed: Mapping[str, str] | None = N
             if checked != config[name] or type(checked) is not type(config[name]):
                 changes[name] = checked
     return changes
-
-
-def check_names(names: Mapping[str, Any] | Sequence[str], known: set[str], where: str) -> None:
-    """Compare names of options with those that there are.
-
-    Raises:
-        ValueError: for the first unknown one, with the nearest that there is.
-    """
-    for typed in names:
-        name = typed.replace("::", "#").split("#")[0].removeprefix("+")
-        if name not in known:
-            nearest = difflib.get_close_matches(name, sorted(known), n=1)
-            hint = f"did you mean --{nearest[0]}?" if nearest else "--help lists those there are."
-            raise ValueError(f"--{typed} is no id of the {where}; {hint}")
 
 
 def _config_being_read() -> ConfigParser:

@@ -10,7 +10,8 @@ import torch
 from monai.bundle import ConfigParser
 from monai.engines import SupervisedTrainer
 
-from med3d_components.utils.preflight import check_names, check_options
+from med3d_components.utils.command_line import check_known
+from med3d_components.utils.preflight import check_options
 
 __all__ = ["RandomBatches", "bundle_trainer", "default_setting"]
 
@@ -92,7 +93,8 @@ def bundle_trainer(
         >>> bundle_trainer(Path("bundles/lung_segmentation"), (64, 64, 64), 1, depth=10).run()  # doctest: +SKIP
     """
     config = _read_training(bundle)
-    check_names(options, set(config), f"bundle {bundle.name}")
+    for name in options:
+        check_known(name, config, f"the bundle {bundle.name}")
     region_id = _region_id(config)
     check_options({**config, **options, region_id: list(region), "batch_size": batch_size})
     config |= {**options, region_id: list(region), **_stand_ins(bundle, config, num_classes)}

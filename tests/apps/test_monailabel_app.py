@@ -14,7 +14,7 @@ from types import ModuleType
 import pytest
 
 from med3d_components.utils import write_json
-from scripts.monailabel_app import find_zips, write_app
+from scripts.commands.monailabel_app import find_zips, write_app
 from tests.conftest import ROOT
 
 

@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 
 from med3d_components.utils.option_help import option_names, option_table
 from med3d_components.utils.preflight import check_options
-from scripts.sync_bundles import find_value, sync, with_engine
+from scripts.commands.sync_bundles import find_value, sync, with_engine
 from tests.conftest import BUNDLES, ROOT
 
 FILES = (

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from med3d_components.utils import write_json
-from scripts.pack_bundles import pack_bundle
+from scripts.commands.pack_bundles import pack_bundle
 from tests.bundles.workflow import names
 from tests.conftest import BUNDLES, ROOT, write_domain
 

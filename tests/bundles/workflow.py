@@ -21,7 +21,7 @@ from monai.bundle import ConfigParser, ckpt_export, verify_net_in_out
 from torch import nn
 
 from med3d_components.utils import write_json
-from scripts.pack_bundles import pack_bundle
+from scripts.commands.pack_bundles import pack_bundle
 from tests.conftest import ROOT, write_domain
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
+import runpy
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -18,20 +19,18 @@ SPACING, ORIGIN = (0.6, 0.7, 1.25), (10.0, -20.0, 30.0)
 
 @pytest.fixture(scope="package")
 def prepare_data() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("prepare_data", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """Return the module of the commands, which the script runs."""
+    return importlib.import_module("scripts.commands.prepare_data")
 
 
 @pytest.fixture
-def run(prepare_data, monkeypatch, capsys):
+def run(monkeypatch, capsys):
     """Run the command line; return its exit code, and what it printed to stdout and stderr."""
 
     def command(*arguments):
         monkeypatch.setattr(sys, "argv", ["prepare_data.py", *map(str, arguments)])
         try:
-            prepare_data.main()
+            runpy.run_path(str(SCRIPT), run_name="__main__")
             code = 0
         except SystemExit as stop:
             code = stop.code

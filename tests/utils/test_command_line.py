@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 
 from med3d_components.utils import as_flag, run_commands
@@ -17,31 +20,78 @@ def test_anything_else_is_no_flag(value: str) -> None:
         as_flag("resume", value)
 
 
-def test_commands_run_with_their_options(capsys: pytest.CaptureFixture[str]) -> None:
-    commands = {"greet": lambda name, times=1: print(name * times)}
-    run_commands(commands, ["greet", "--name", "ab", "--times=2"])
-    assert capsys.readouterr().out == "abab\n"
+COMMANDS = """
+print("imported")
+
+def greet(name: str, times: int = 1) -> None:
+    \"\"\"Greet.\"\"\"
+    print(name * times)
+
+def pass_on(out: str = "", **options: object) -> None:
+    \"\"\"Pass options on.\"\"\"
+    print(options)
+"""
 
 
-def test_a_misspelt_option_stops_a_command_before_it_works(capsys: pytest.CaptureFixture[str]) -> None:
-    commands = {"greet": lambda name="", times=1: print("worked")}
+@pytest.fixture
+def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Return commands of a module that says when it is imported."""
+    (tmp_path / "typed_commands.py").write_text(COMMANDS, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "typed_commands", raising=False)
+    monkeypatch.setattr(sys, "argv", ["scripts/tool.py"])
+    return {name: f"typed_commands:{name}" for name in ("greet", "pass_on")}
+
+
+def test_commands_run_with_their_options(commands: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    run_commands(commands, None, ["greet", "--name", "ab", "--times=2"])
+    assert capsys.readouterr().out == "imported\nabab\n"
+
+
+@pytest.mark.parametrize(
+    ("argv", "answer"),
+    [
+        (["greet", "--time", "2"], "--time is no id of tool.py greet; did you mean --times?"),
+        (["greet", "--xyz"], "--xyz is no id of tool.py greet; known are name, times."),
+        (["great", "ab"], "great is no command of tool.py; did you mean greet?"),
+        (["xyz"], "xyz is no command of tool.py; known are greet, pass_on."),
+    ],
+)
+def test_a_misspelt_word_is_answered_before_the_command_is_imported(
+    commands: dict[str, str], capsys: pytest.CaptureFixture[str], argv: list[str], answer: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run_commands(commands, None, argv)
+    assert ended.value.code == 1
+    assert capsys.readouterr() == ("", f"error: {answer}\n")
+
+
+def test_an_only_command_needs_no_name(commands: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        run_commands(commands, ["greet", "--time", "2"])
-    assert capsys.readouterr() == ("", "error: --time is no id of the command greet; did you mean --times?\n")
+        run_commands(commands["greet"], None, ["--nam", "ab"])
+    assert capsys.readouterr() == ("", "error: --nam is no id of tool.py; did you mean --name?\n")
+    run_commands(commands["greet"], None, ["--name", "ab"])
+    assert capsys.readouterr().out == "imported\nab\n"
 
 
-def test_an_only_command_needs_no_name(capsys: pytest.CaptureFixture[str]) -> None:
-    def greet(name: str = "x") -> None:
-        print(name)
+def test_a_command_that_takes_any_option_checks_them_itself(
+    commands: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_commands(commands, None, ["pass_on", "--epoch", "1"])
+    assert capsys.readouterr().out == "imported\n{'epoch': 1}\n"
 
-    run_commands(greet, ["--name", "ab"])
-    assert capsys.readouterr().out == "ab\n"
-    with pytest.raises(SystemExit):
-        run_commands(greet, ["--nam", "ab"])
-    assert capsys.readouterr() == ("", "error: --nam is no id of the command; did you mean --name?\n")
+
+@pytest.mark.parametrize("argv", [["--help"], ["-h"], [], ["greet", "--help"], ["greet", "ab", "-h"]])
+def test_help_is_printed_and_nothing_imported(
+    commands: dict[str, str], capsys: pytest.CaptureFixture[str], argv: list[str]
+) -> None:
+    run_commands(commands, "Greet people.", argv)
+    out, err = capsys.readouterr()
+    assert out.startswith("usage: tool.py greet --name NAME" if "greet" in argv else "usage: tool.py COMMAND")
+    assert "imported" not in out + err
 
 
 def test_a_foreseen_error_of_a_command_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        run_commands({"flag": as_flag}, ["flag", "flag", "x"])  # type: ignore[dict-item]
+        run_commands({"flag": "med3d_components.utils.command_line:as_flag"}, None, ["flag", "flag", "x"])
     assert capsys.readouterr().err == "error: flag is 'x', but must be true or false.\n"

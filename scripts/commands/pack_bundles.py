@@ -1,0 +1,131 @@
+"""The code of ``scripts/pack_bundles.py``: the zip of a bundle, which carries the package and perhaps weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.bundle import ConfigParser
+
+from med3d_components import __version__
+from med3d_components.settings import read_settings
+from med3d_components.utils import atomic_path
+
+__all__ = ["pack_bundle", "pack_bundles"]
+
+ROOT = Path(__file__).parents[2]
+BUNDLES = ROOT / "bundles"
+PACKAGE = ROOT / "med3d_components"
+PARTS = ("LICENSE", "NOTICE", "large_files.yml", "configs/*", "docs/*")
+
+
+def pack_bundles(name: str | None = None, weights: str | None = None, out: str = "dist") -> None:
+    """Write the zip of one bundle, or of all of them, into a folder.
+
+    Args:
+        name: of the bundle; all by default.
+        weights: the ``models/model.pt`` of a training, with settings.json beside it; the zip's name then ends in
+            _model.
+        out: folder for the zips.
+
+    Raises:
+        FileNotFoundError: if there is no such bundle or weights.
+        ValueError: if weights are given without the name of their bundle, or do not fit it.
+    """
+    if name is None and weights is not None:
+        raise ValueError("--weights belong to one bundle: put its name first.")
+    known = sorted(path.parents[1].name for path in BUNDLES.glob("*/configs/metadata.json"))
+    if name is not None and name not in known:
+        raise FileNotFoundError(f"There is no bundle {name}; there are {', '.join(known)}.")
+    for one in [name] if name else known:
+        path = pack_bundle(BUNDLES / one, Path(out), Path(weights) if weights else None)
+        print(f"{path} {path.stat().st_size / 1e6:.2f} MB")
+
+
+def pack_bundle(bundle: Path, out: Path, weights: Path | None = None) -> Path:
+    """Write the zip of a bundle and return its path; an earlier one is replaced.
+
+    Args:
+        bundle: folder of the bundle.
+        out: folder for the zip.
+        weights: of a training of the bundle.
+
+    Raises:
+        FileNotFoundError: if the weights or their settings are missing.
+        ValueError: if the weights are not of this bundle.
+    """
+    files = {path.relative_to(bundle).as_posix(): path.read_bytes() for part in PARTS for path in bundle.glob(part)}
+    # A user of the zip starts where it is unpacked.
+    files["docs/README.md"] = files["docs/README.md"].replace(b"bundles/", b"")
+    files |= vendored_package()
+    if weights is not None:
+        files |= with_weights(files, bundle, weights)
+    version = json.loads(files["configs/metadata.json"])["version"]
+    target = out / f"{bundle.name}_v{version}{'_model' if weights else ''}.zip"
+    with atomic_path(target) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for path, content in sorted(files.items()):
+            entry = zipfile.ZipInfo(f"{bundle.name}/{path}")  # of 1980: the time of packing is no part of the content
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, content, zipfile.ZIP_DEFLATED, compresslevel=9)
+    return target
+
+
+def vendored_package() -> dict[str, bytes]:
+    """Return the files of the package, and a note of their version and hash."""
+    files = {f"{PACKAGE.name}/{path.relative_to(PACKAGE).as_posix()}": path for path in sorted(PACKAGE.rglob("*.py"))}
+    content = {name: path.read_bytes() for name, path in files.items()}
+    digest = hashlib.sha256()
+    for name, data in sorted(content.items()):
+        digest.update(f"{name} {hashlib.sha256(data).hexdigest()}\n".encode())
+    note = {"version": __version__, "sha256": digest.hexdigest()}
+    return {**content, f"{PACKAGE.name}/_vendored.json": _as_json(note)}
+
+
+def with_weights(files: Mapping[str, bytes], bundle: Path, weights: Path) -> dict[str, bytes]:
+    """Return what weights add to a bundle's files, and the configs that they change.
+
+    Raises:
+        FileNotFoundError: if the weights or their settings are missing.
+        ValueError: if the weights are not of this bundle.
+    """
+    if not weights.is_file():
+        raise FileNotFoundError(f"{weights} does not exist; name the models/model.pt of a training of {bundle.name}.")
+    settings = read_settings(weights.with_name("settings.json"), option="weights")
+    if settings["bundle"] != bundle.name:
+        raise ValueError(f"{weights} is of a training of {settings['bundle']}; pack it with that name.")
+    _check_fit(bundle, weights, settings)
+    inference, metadata = (json.loads(files[f"configs/{name}.json"]) for name in ("inference", "metadata"))
+    inference["settings"]["default"] = settings
+    metadata["data_source"] = " and ".join(settings["trained_on"])
+    classes = settings.get("classes")
+    if classes:  # a pre-training has those of each of its domains; the first is what inference takes by default
+        names = next(iter(classes.values())) if isinstance(classes, dict) else classes
+        described = {"num_channels": len(names), "channel_def": {str(i): name for i, name in enumerate(names)}}
+        metadata["network_data_format"]["outputs"]["pred"].update(described)
+    return {
+        "configs/inference.json": _as_json(inference),
+        "configs/metadata.json": _as_json(metadata),
+        "models/model.pt": weights.read_bytes(),
+        "models/settings.json": _as_json(settings),
+    }
+
+
+def _check_fit(bundle: Path, weights: Path, settings: Mapping[str, Any]) -> None:
+    """Load the weights into the network of the bundle, all of them."""
+    parser = ConfigParser(ConfigParser.load_config_file(bundle / "configs" / "inference.json"))
+    parser["settings"] = dict(settings)
+    try:
+        state = torch.load(weights, map_location="cpu", weights_only=True)
+        parser.get_parsed_content("network_def").load_state_dict(state)
+    except Exception as e:  # torch and pickle have many for a file that is not theirs or not of this network
+        reason = str(e).splitlines()[0]
+        raise ValueError(f"{weights} does not fit {bundle.name} with the settings beside it ({reason}).") from e
+
+
+def _as_json(content: Any) -> bytes:
+    return (json.dumps(content, indent=4) + "\n").encode()
