@@ -77,14 +77,16 @@ class TrainingCheckpoint:
 
     def attach(self, engine: Engine) -> None:
         """Attach to a trainer."""
-        engine.add_event_handler(Events.STARTED, self.start)
+        if self.resume:
+            engine.add_event_handler(Events.STARTED, self.load)
+        else:
+            # Not before a step: what cannot train leaves an earlier model where it is.
+            engine.add_event_handler(Events.ITERATION_COMPLETED(once=1), self.make_room)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
 
-    def start(self, engine: PrecisionTrainer) -> None:
-        """Resume, or make room for a fresh run."""
-        if self.resume:
-            self.load(engine)
-        elif idist.get_rank() == 0:
+    def make_room(self) -> None:
+        """Move an earlier run aside."""
+        if idist.get_rank() == 0:
             moved = move_aside([self.model, self.settings_file, self.last, self.encoder], self.previous)
             if moved:
                 logger.info("An earlier run was moved to %s.", moved)

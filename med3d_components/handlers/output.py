@@ -38,10 +38,11 @@ class FreshOutput:
 
     def attach(self, engine: Engine) -> None:
         """Attach to an evaluator."""
-        engine.add_event_handler(Events.STARTED, self.start)
+        # Not before a scan was read: what cannot run leaves earlier results where they are.
+        engine.add_event_handler(Events.ITERATION_STARTED(once=1), self.make_room)
         engine.add_event_handler(Events.COMPLETED, self.report)
 
-    def start(self) -> None:
+    def make_room(self) -> None:
         """Move earlier results aside."""
         earlier = [path for pattern in self.patterns for path in sorted(self.folder.glob(pattern))]
         if moved := move_aside(earlier, self.folder / "previous"):

@@ -57,14 +57,15 @@ class TrainingReport:
 
     def attach(self, engine: Engine) -> None:
         """Attach to a trainer."""
-        engine.add_event_handler(Events.STARTED, self.start)
+        if not self.resume:
+            engine.add_event_handler(Events.ITERATION_COMPLETED(once=1), self.make_room)
         engine.add_event_handler(Events.EPOCH_STARTED, lambda: self.losses.clear())
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.add_loss)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.report)
 
-    def start(self) -> None:
-        """Move an earlier report aside; that of a resumed run is read again when its epoch is known."""
-        if idist.get_rank() == 0 and not self.resume:
+    def make_room(self) -> None:
+        """Move an earlier report aside, once a step was made; that of a resumed run is read again later."""
+        if idist.get_rank() == 0:
             names = ("metrics.csv", "curves.png", "split.json", "tensorboard", *VALIDATION_FILES)
             move_aside([self.folder / name for name in names], self.folder / "previous")
             if self.split is not None:
@@ -134,10 +135,10 @@ class EvaluationReport:
 
     def attach(self, engine: Engine) -> None:
         """Attach to an evaluator."""
-        engine.add_event_handler(Events.STARTED, self.start)
+        engine.add_event_handler(Events.ITERATION_STARTED(once=1), self.make_room)
         engine.add_event_handler(Events.COMPLETED, self.report)
 
-    def start(self) -> None:
+    def make_room(self) -> None:
         """Move an earlier report aside."""
         if idist.get_rank() == 0:
             names = ("evaluation.json", *VALIDATION_FILES)
