@@ -101,6 +101,7 @@ def run_alone(command: list[object], fails: bool = False) -> str:
     """Run Python in a process of its own, and return what it printed."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])  # ninja is there
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": "", "PATH": path}
+    environment["NVIDIA_TF32_OVERRIDE"] = "0"  # float32 is compared with that of a CPU
     done = subprocess.run(
         [str(part) for part in command],
         cwd=ROOT,
