@@ -44,7 +44,7 @@ from med3d_components.transforms import (
     RandRegionOfInterestd,
     RandTissueCropd,
 )
-from tests.device.workflow import DEVICES
+from tests.device.workflow import DEVICE_ERROR, DEVICES
 
 CLASSES = ["background", "liver"]
 BOTH = ["image", "label"]
@@ -83,6 +83,17 @@ def test_an_operation_in_place_changes_its_part_of_a_tensor_alone(device: str) -
         volume.permute(2, 0, 1)[::2] += 1
         volume[volume > 1.5] = 0
     assert torch.equal(there.cpu(), whole)
+
+
+def test_two_devices_in_one_operation_and_numpy_of_a_device_are_refused(device: str) -> None:
+    there = torch.ones(2, 1, device=device)
+    with pytest.raises(RuntimeError, match=DEVICE_ERROR):
+        torch.cat([there, torch.ones(2, 1)])
+    with pytest.raises(RuntimeError, match="device"):
+        torch.nn.Linear(1, 1)(there)
+    with pytest.raises(TypeError, match=DEVICE_ERROR):
+        there.numpy()
+    assert (there + torch.tensor(1.0)).device.type == device  # a number may lie on the CPU
 
 
 METRICS = {
@@ -222,4 +233,5 @@ def test_checkpointing_changes_no_gradient_on_the_device(reduced: bool, device: 
             network(volume).float().square().mean().backward()
         gradients.append([x.grad.cpu() for x in network.parameters()])
     for expected, found in zip(*gradients, strict=True):
-        torch.testing.assert_close(found, expected)
+        # A GPU adds up in another order each time.
+        torch.testing.assert_close(found, expected, atol=0.02 * float(expected.abs().max()), rtol=0)

@@ -117,11 +117,11 @@ def run_alone(command: list[object], fails: bool = False) -> str:
 
 
 def on_each_device(*names: str) -> pytest.MarkDecorator:
-    """Give a test bundles that were trained on each device; those of one group run in one process."""
+    """Give a test bundles that were trained on each device; the tests of one bundle run in one process."""
     return pytest.mark.parametrize(
         "trained",
         [
-            pytest.param((device, name), id=f"{device}-{name}", marks=[mark, pytest.mark.xdist_group(name[:10])])
+            pytest.param((device, name), id=f"{device}-{name}", marks=[mark, pytest.mark.xdist_group(name)])
             for device, mark in DEVICES.items()
             for name in names
         ],
