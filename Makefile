@@ -4,7 +4,7 @@ BIN := .venv/bin
 DEMO := demo
 RUN := $(BIN)/python -m monai.bundle run
 
-.PHONY: demo test test-slow test-zips test-apps test-gpu bundles benchmark lint clean
+.PHONY: demo test test-slow test-zips test-apps test-device test-gpu bundles benchmark lint clean
 
 .venv/installed: requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -71,8 +71,13 @@ test-apps: .venv/installed .venv-monailabel/installed
 	.venv-monailabel/bin/python -m pip install --quiet --requirement apps/monailabel/requirements.txt
 	touch $@
 
+# All bundles on an emulated device, which shows what a GPU would refuse; built by the C++ compiler in a minute, once.
+test-device: .venv/installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/device -m device --numprocesses=2 --dist=loadgroup -rs --durations=5
+
+# The same on a CUDA device.
 test-gpu: .venv/installed
-	$(BIN)/python -m pytest -m gpu -rs
+	$(BIN)/python -m pytest tests/device -m gpu -rs
 
 bundles: .venv/installed
 	$(BIN)/python scripts/pack_bundles.py

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -25,6 +26,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("gpu") and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="there is no CUDA device"))
+        if item.get_closest_marker("device") and shutil.which(os.environ.get("CXX", "c++")) is None:
+            item.add_marker(pytest.mark.skip(reason="there is no C++ compiler, which builds the emulated device"))
 
 
 @pytest.fixture

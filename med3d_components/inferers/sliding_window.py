@@ -17,7 +17,7 @@ MOST_WINDOWS = 16
 
 
 def windows_per_pass(network: torch.nn.Module, region: Sequence[int], device: torch.device | str) -> int:
-    """Return how many windows to give a network at once: as many as half of the GPU's free memory holds.
+    """Return how many windows to give a network at once: as many as half of the device's free memory holds.
 
     On a CPU that is one, since there a batch takes as long as its windows one by one. The other half is for the logits
     of the scan. The prediction is one of float32, so bfloat16 leaves more.
@@ -28,15 +28,20 @@ def windows_per_pass(network: torch.nn.Module, region: Sequence[int], device: to
         device: of the inference; MONAI Label gives its name.
 
     Returns:
-        1 to ``MOST_WINDOWS``; 1 also where not even one fits, and for TorchScript, which does not predict.
+        1 to ``MOST_WINDOWS``; 1 also where not even one fits, on a device that does not tell its free memory, and for
+        TorchScript, which does not predict.
 
     Example:
         >>> windows_per_pass(torch.nn.Conv3d(1, 8, 1), (96, 96, 96), torch.device("cpu"))
         1
     """
-    if torch.device(device).type != "cuda" or isinstance(network, torch.jit.ScriptModule):
+    device = torch.device(device)
+    if device.type == "cpu" or isinstance(network, torch.jit.ScriptModule):
         return 1
-    peak, (free, _) = predict_window(network, region), torch.cuda.mem_get_info(device)
+    memory_of = getattr(torch.get_device_module(device), "mem_get_info", None)
+    if memory_of is None:
+        return 1
+    peak, (free, _) = predict_window(network, region), memory_of(device)
     return max(1, min(MOST_WINDOWS, free // 2 // (peak.total - peak.parameters)))
 
 

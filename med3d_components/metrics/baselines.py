@@ -86,7 +86,7 @@ class AverageLabelDice(BaselineDice):
         self.average = {}
         for index in range(len(self.training)):  # type: ignore[arg-type]
             item = self.training[index]
-            domain, label = item.get("domain", UNNAMED), torch.as_tensor(item["label"])
+            domain, label = item.get("domain", UNNAMED), torch.as_tensor(item["label"]).cpu()
             one_hot = torch.cat([label == value for value in range(len(self.classes[domain]))])[None].float()
             known = self.average.get(domain)
             size = [min(96, length) for length in label.shape[1:]] if known is None else known.shape[2:]
@@ -128,7 +128,8 @@ class IntensityWindowDice(BaselineDice):
         sums: dict[str, torch.Tensor] = {}
         for index in range(len(self.training)):  # type: ignore[arg-type]
             item = self.training[index]
-            voxels = torch.as_tensor(item["image"])[torch.as_tensor(item["label"]) > 0].double()
+            image, label = (torch.as_tensor(item[key]).cpu() for key in ("image", "label"))
+            voxels = image[label > 0].double()
             powers = torch.stack([voxels**0, voxels, voxels**2]).sum(1)
             domain = item.get("domain", UNNAMED)
             sums[domain] = sums.get(domain, torch.zeros(3, dtype=torch.float64)) + powers

@@ -60,7 +60,9 @@ class DomainDice(Metric):
             label: the true label map, of the same shape.
         """
         dice = DiceHelper(False, num_classes=len(self.classes[domain]), reduction="none", get_not_nans=False)
-        scores = dice(torch.as_tensor(prediction)[None], torch.as_tensor(label)[None])
+        prediction = torch.as_tensor(prediction)
+        # A label that an evaluation reads again lies on the CPU.
+        scores = dice(prediction[None], torch.as_tensor(label, device=prediction.device)[None])
         self.details[domain, case] = scores.flatten().tolist()
 
     def iteration_completed(self, engine: Engine) -> None:

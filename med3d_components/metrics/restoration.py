@@ -64,7 +64,7 @@ class Restoration(Metric):
         for index in range(len(self.training)):  # type: ignore[arg-type]
             items = self.training[index]  # type: ignore[index]
             for item in items if isinstance(items, list) else [items]:
-                total, count = total + torch.as_tensor(item["label"]), count + 1
+                total, count = total + torch.as_tensor(item["label"]).cpu(), count + 1
         self.mean_image = total / count
 
     def update(self, case: str, output: dict[str, torch.Tensor]) -> None:

@@ -196,7 +196,7 @@ def _region(volume: MetaTensor, to_voxel: np.ndarray, size: tuple[int, ...], is_
     resample = AffineTransform(
         size, mode="nearest" if is_label else "bilinear", padding_mode="border", align_corners=False
     )
-    region = resample(covered[None].float(), torch.as_tensor(theta, dtype=torch.float32))[0]
+    region = resample(covered[None].float(), torch.as_tensor(theta, dtype=torch.float32, device=covered.device))[0]
     return _with_affine(region.to(covered.dtype) if is_label else region, volume, affine)
 
 
@@ -207,7 +207,7 @@ def _cut(volume: torch.Tensor, start: Any, size: Any, is_label: bool) -> torch.T
     part = volume[_slices(ends)]
     if part.shape[1:] == tuple(high - low):
         return part.clone()
-    fill = torch.zeros(()) if is_label else volume.amin((1, 2, 3), keepdim=True)
+    fill = volume.new_zeros(()) if is_label else volume.amin((1, 2, 3), keepdim=True)
     box = fill.to(volume.dtype).expand(len(volume), *(high - low)).clone()
     box[_slices(ends - low)] = part
     return box

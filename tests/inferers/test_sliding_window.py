@@ -95,6 +95,10 @@ def test_a_pass_takes_as_many_windows_as_half_of_the_free_memory_holds(
     assert windows_per_pass(network, (32, 32, 32), GPU) == expected
 
 
+def test_on_a_device_that_does_not_tell_its_free_memory_windows_pass_one_by_one() -> None:
+    assert windows_per_pass(torch.nn.Conv3d(1, 2, 3), (32, 32, 32), "mps") == 1
+
+
 def test_on_a_cpu_and_in_torchscript_windows_pass_one_by_one() -> None:
     network = torch.nn.Conv3d(1, 2, 3)
     assert windows_per_pass(network, (32, 32, 32), torch.device("cpu")) == 1
