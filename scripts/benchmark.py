@@ -4,8 +4,10 @@ Each comparison prints a table of our figure, the baseline's and their ratio, me
 machine and the versions; with --out it also writes them as CSV and JSON.
 
     python scripts/benchmark.py spacing --size 512,512,105 --repeats 3 --out benchmarks
+    python scripts/benchmark.py spacing --cpu avx2       # as on a processor without AVX-512 and bf16
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -26,5 +28,22 @@ COMMANDS = {
     "inference_memory": "scripts.benchmarks.inference:inference_memory",
 }
 
+OLDER = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
+"""Make torch compute as on an older processor; read when a process starts."""
+
+
+def start_anew(argv: list[str]) -> None:
+    """Replace this process by one on the processor that ``--cpu`` names."""
+    if "--cpu" not in argv:
+        return
+    position = argv.index("--cpu")
+    name = argv[position + 1] if position + 1 < len(argv) else ""
+    if name not in ("native", "avx2"):
+        sys.exit(f"error: cpu is {name!r}, but must be native or avx2.")
+    rest = argv[:position] + argv[position + 2 :]
+    os.execve(sys.executable, [sys.executable, *rest], {**os.environ, **(OLDER if name == "avx2" else {})})
+
+
 if __name__ == "__main__":
+    start_anew(sys.argv)
     run_commands(COMMANDS, __doc__)

@@ -2,11 +2,15 @@ from __future__ import annotations
 
 import csv
 import json
+import platform
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from med3d_components.utils.measuring import Measured, as_row
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "benchmark.py"
 COLUMNS = ["name", "ours_s", "baseline_s", "ratio", "centre_shift_voxels"]
@@ -89,3 +93,26 @@ def test_repeats_below_one_are_refused(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         run(monkeypatch, "spacing", "--size", "8,8,4", "--repeats", "0")
     assert capsys.readouterr().err == "error: repeats is 0, but must be 1 or more.\n"
+
+
+def run_apart(*arguments):
+    command = [sys.executable, str(SCRIPT), "spacing", "--size", "24,20,12", "--repeats", "1", *arguments]
+    return subprocess.run(command, cwd=SCRIPT.parents[1], capture_output=True, encoding="utf-8", check=False)
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the variables are those of x86 processors")
+def test_a_benchmark_can_be_taken_as_on_an_older_processor():
+    done = run_apart("--cpu", "avx2")
+    assert done.returncode == 0, done.stderr
+    assert {"instructions: AVX2", "precision: float32"} <= set(done.stdout.splitlines())
+
+
+def test_another_processor_is_refused_in_one_line():
+    done = run_apart("--cpu", "avx3")
+    assert (done.returncode, done.stderr) == (1, "error: cpu is 'avx3', but must be native or avx2.\n")
+
+
+def test_a_ratio_is_the_median_of_neighbouring_runs():
+    ours, baseline = Measured((1.0, 2.0, 3.0), 0, None), Measured((2.0, 2.0, 9.0), 0, None)
+    row = as_row("x", ours, baseline)
+    assert (row["ours_s"], row["baseline_s"], row["ratio"]) == (2.0, 2.0, 2.0)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from med3d_components import __version__
+from med3d_components.utils.precision import choose_precision
 
 __all__ = ["default_workers", "describe_machine", "limit_threads", "usable_cores"]
 
@@ -26,6 +27,8 @@ def describe_machine() -> dict[str, str]:
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return {
         "processor": f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores",
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "precision": choose_precision().name,
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU",
         "python": platform.python_version(),
         "torch": torch.__version__,

@@ -23,11 +23,16 @@ LONG_S = 30.0
 
 
 class Measured(NamedTuple):
-    """Median time of runs, the greatest memory above that before one, and what the last one returned."""
+    """Seconds of the runs, the greatest memory above that before one, and what the last one returned."""
 
-    seconds: float
+    times: tuple[float, ...]
     peak_mib: float
     result: Any
+
+    @property
+    def seconds(self) -> float:
+        """Return the median."""
+        return median(self.times)
 
 
 def measure(runs: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, Measured]:
@@ -40,7 +45,7 @@ def measure(runs: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, Me
     again = [{name: measure_once(run) for name, run in runs.items()} for _ in range(repeats)]
     return {
         name: Measured(
-            median(turn[name].seconds for turn in again),
+            tuple(turn[name].seconds for turn in again),
             max(turn[name].peak_mib for turn in again),
             again[-1][name].result,
         )
@@ -55,7 +60,7 @@ def measure_once(run: Callable[[], Any]) -> Measured:
     result = run()
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    return Measured(time.perf_counter() - start, peak_memory() - before, result)
+    return Measured((time.perf_counter() - start,), peak_memory() - before, result)
 
 
 def _reset_peak() -> float:
@@ -76,22 +81,24 @@ def peak_memory() -> float:
 
 
 def as_row(name: str, ours: Measured, baseline: Measured) -> Row:
-    """Return seconds of both, how many times as fast ours is, and the peak memory of both in MiB."""
+    """Return medians in seconds, how many times as fast ours is, and the peak memory of both in MiB.
+
+    The ratio is the median of those of neighbouring runs: a machine that slows down for a while slows both.
+    """
     return {
         "name": name,
         "ours_s": ours.seconds,
         "baseline_s": baseline.seconds,
-        "ratio": baseline.seconds / ours.seconds,
+        "ratio": median(theirs / own for own, theirs in zip(ours.times, baseline.times, strict=True)),
         "ours_peak_mib": ours.peak_mib,
         "baseline_peak_mib": baseline.peak_mib,
     }
 
 
 def compare(name: str, ours: Callable[[], Any], baseline: Callable[[], Any], repeats: int) -> Row:
-    """Time both in alternation and return their medians in seconds."""
-    measured = measure({"ours": ours, "baseline": baseline}, repeats)
-    ours_s, baseline_s = measured["ours"].seconds, measured["baseline"].seconds
-    return {"name": name, "ours_s": ours_s, "baseline_s": baseline_s, "ratio": baseline_s / ours_s}
+    """Time both in alternation and return a row of their medians, without memory."""
+    row = as_row(name, **measure({"ours": ours, "baseline": baseline}, repeats))
+    return {key: row[key] for key in ("name", "ours_s", "baseline_s", "ratio")}
 
 
 def report(title: str, rows: Sequence[Row], settings: Mapping[str, Any], out: str | None) -> None:

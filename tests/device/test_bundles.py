@@ -11,6 +11,7 @@ import math
 import re
 from pathlib import Path
 
+import nibabel as nib
 import pytest
 import torch
 from monai.inferers import SimpleInferer
@@ -87,6 +88,30 @@ def test_a_training_is_resumed_on_the_device(copy: OnDevice) -> None:
     output = copy.train("--epochs", 2, "--resume", True)
     assert "Resumed after epoch 1" in output
     assert [row["epoch"] for row in read_table(copy.bundle / "eval" / "metrics.csv")] == ["1", "2"]
+
+
+@one_bundle
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_a_bundle_trains_and_infers_in_half_the_precision(precision: str, copy: OnDevice, tmp_path: Path) -> None:
+    output = copy.train("--precision", precision)
+    assert f"precision    {precision} (as asked for)" in output.splitlines()
+    last = torch.load(copy.bundle / "checkpoints" / "last.pt", map_location="cpu", weights_only=True)
+    assert last["precision"] == precision
+    assert ("scaler" in last) == (precision == "fp16")
+    assert all(bool(value.isfinite().all()) for value in last["network"].values())
+    copy.settle()
+    for folder, device in (("half", copy), ("full", copy.on_cpu())):
+        precisions = ("--precision", precision if folder == "half" else "float32")
+        device.infer("--output_dir", tmp_path / folder, *precisions)
+    ours, theirs = (nib.load(tmp_path / folder / "case_0_seg.nii.gz").get_fdata() for folder in ("half", "full"))
+    assert 0 < theirs.mean() < theirs.max()
+    assert (ours != theirs).mean() < 0.05
+
+
+@one_bundle
+def test_auto_goes_by_what_is_known_of_the_device(copy: OnDevice) -> None:
+    expected = r"(bf16|fp16) \(the GPU's" if copy.device == "cuda" else r"float32 \(nothing is known of bf16"
+    assert re.search(rf"^precision    {expected}", copy.infer(), re.MULTILINE)
 
 
 @one_bundle

@@ -13,6 +13,7 @@ from monailabel.tasks.train.bundle import BundleTrainTask
 from lib.bundles import class_names, is_trained, trained_options
 from med3d_components.utils import write_json
 from med3d_components.utils.causes import show_cause
+from med3d_components.utils.options import OPTIONS, check_value
 
 __all__ = ["SegmentationTrainTask"]
 
@@ -103,10 +104,10 @@ class SegmentationTrainTask(BundleTrainTask):
 
 
 def _plain(key: str, value: Any) -> Any:
-    """Return the value of a request, which must not be code for MONAI's configs to run."""
+    """Return the value of a request, which must be allowed and no code for MONAI's configs to run."""
     if isinstance(value, dict) or any(map(_is_expression, value if isinstance(value, list) else [value])):
         raise ValueError(f"{key} is {value!r}, but a request may only give numbers, words and flat lists of them.")
-    return value
+    return check_value(key, value) if key in OPTIONS else value
 
 
 def _is_expression(value: Any) -> bool:
