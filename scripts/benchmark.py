@@ -4,7 +4,7 @@ Each comparison prints a table of our figure, the baseline's and their ratio, me
 machine and the versions; with --out it also writes them as CSV and JSON.
 
     python scripts/benchmark.py spacing --size 512,512,105 --repeats 3 --out benchmarks
-    python scripts/benchmark.py spacing --cpu avx2       # as on a processor without AVX-512 and bf16
+    python scripts/benchmark.py spacing --cpu avx2  # as on a processor without AVX-512 and bf16
 """
 
 import os
