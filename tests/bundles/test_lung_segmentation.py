@@ -77,8 +77,7 @@ def test_foreseeable_mistakes_end_in_one_line(
     assert "the file holds a ResNet-18" in last_line(*smoke, "--pretrained_weights", tmp_path / "encoder.pt")
     line = last_line(*smoke, "--frozen_stages", "['layer5']")
     assert (
-        line
-        == "error: frozen_stages is ['layer5'], but must be a list of names among stem, layer1, layer2, layer3, layer4."
+        line == "error: frozen_stages is ['layer5'], but must be names among stem, layer1, layer2, layer3 and layer4."
     )
     # Weights of another number of classes than their settings say.
     torch.save(Med3DSegmentationNet(3, 10).state_dict(), bundle / "small.pt")

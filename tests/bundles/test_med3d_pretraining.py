@@ -9,6 +9,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
+from itertools import takewhile
 from pathlib import Path
 
 import nibabel as nib
@@ -174,14 +176,11 @@ def kill_in_epoch(epoch: int, arguments: list[object]) -> None:
     """Start a training and kill it, with its workers, after some steps of an epoch."""
     command = [sys.executable, "-m", "monai.bundle", *map(str, arguments)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "encoding": "utf-8"}
     process = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True, **streams)
-    assert process.stderr is not None
-    printed = ""
-    while f"train [{epoch}/3]: [4/" not in printed:
-        block = os.read(process.stderr.fileno(), 4096).decode(errors="replace")
-        assert block, printed
-        printed += block
+    printed = list(takewhile(lambda line: f"Epoch {epoch - 1}/3: " not in line, process.stdout or ()))
+    time.sleep(0.5)
+    assert process.poll() is None, printed
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
 
