@@ -4,53 +4,75 @@ BIN := .venv/bin
 DEMO := demo
 RUN := $(BIN)/python -m monai.bundle run
 
-.PHONY: demo test test-slow test-zips test-apps test-device test-gpu bundles benchmark lint clean
+.PHONY: demo demo-all test test-slow test-zips test-apps test-device test-gpu bundles benchmark lint clean
 
 .venv/installed: requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --requirement requirements.txt
 	touch $@
 
-# A small Med3D pre-trained on sample data, its encoder transferred to three tasks, an encoder pre-trained without
-# labels, a comparison of both with a start from scratch, and where the results lie.
+# A small Med3D pre-trained on sample data, its encoder transferred to the lungs, the model scored beside a guess that
+# never looks at a scan, and a new scan segmented. It fails where the model is no better than the guess.
 # All of it is synthetic: it says nothing about medicine.
 demo: .venv/installed
+	$(call say,1 of 6: draw synthetic scans of eight domains and of lungs. Half a minute.)
 	$(BIN)/python scripts/prepare_data.py sample --out $(DEMO)/data
-	$(BIN)/python scripts/prepare_data.py sample --out $(DEMO) --of lungs
+	$(BIN)/python scripts/prepare_data.py sample --out $(DEMO) --of lungs --cases 16
+	$(BIN)/python scripts/prepare_data.py sample --out $(DEMO)/new --of lungs --cases 1 --seed 1
+	$(call say,2 of 6: pre-train a small Med3D on the eight domains. A minute and a half.)
+	$(call train,med3d_pretraining) --dataset_dir $(DEMO)/data --epochs 6 --val_interval 6
+	$(call say,3 of 6: transfer its encoder to the lungs. A minute and a half.)
+	$(call train,lung_segmentation) --dataset_dir $(DEMO)/Synthetic_Lungs --val_fraction 0.25 \
+	    --epochs 24 --val_interval 8 --spacing 8,8,8 --max_region 40,40,40 --widths "[[128,64],[64,32],[32,16]]" \
+	    --decoder_rate_multiple 5 --pretrained_weights $(ENCODER)
+	$(call say,4 of 6: score the model on four scans that it was not trained on. Seconds.)
+	$(call evaluate,lung_segmentation) --dataset_dir $(DEMO)/Synthetic_Lungs
+	$(call say,5 of 6: segment a new scan. Seconds.)
+	$(RUN) inference --config_file bundles/lung_segmentation/configs/inference.json \
+	    --dataset_dir $(DEMO)/new/Synthetic_Lungs/imagesTr --ckpt_dir $(DEMO)/lung_segmentation \
+	    --output_dir $(DEMO)/lung_segmentation/inference
+	$(call say,6 of 6: what there is now.)
+	@$(BIN)/python scripts/demo_summary.py $(DEMO)
+
+# After the demo: the nodules, the cascade of the liver, an encoder pre-trained without labels, and a comparison of both
+# encoders with a start from scratch.
+demo-all: demo
+	$(call say,Sample data of nodules and livers. Half a minute.)
 	$(BIN)/python scripts/prepare_data.py sample --out $(DEMO) --of nodules
 	$(BIN)/python scripts/prepare_data.py sample --out $(DEMO) --of livers
-	$(call train,med3d_pretraining) --dataset_dir $(DEMO)/data --epochs 12
-	$(call train,lung_segmentation) --dataset_dir $(DEMO)/Synthetic_Lungs --epochs 6 --max_region 56,56,56 \
-	    --pretrained_weights $(ENCODER)
+	$(call say,Classify nodules from the pre-trained encoder.)
 	$(call train,lung_nodule_ct_classification) --dataset_dir $(DEMO)/Synthetic_Nodules --epochs 12 \
 	    --pretrained_weights $(ENCODER)
+	$(call say,Find the liver in the whole scan; then segment it with its tumours in the region that was found.)
 	$(call train,liver_ct_coarse_segmentation) --dataset_dir $(DEMO)/Synthetic_Livers --epochs 16 --val_interval 4 \
 	    --val_fraction 0.25 --size 64,64,64 --pretrained_weights $(ENCODER)
 	$(call train,liver_ct_fine_segmentation) --dataset_dir $(DEMO)/Synthetic_Livers --epochs 48 --val_interval 24 \
 	    --val_fraction 0.25 --region 80,80,80 --spacing 2.5,2.5,2.5 --decoder_rate_multiple 5 \
 	    --pretrained_weights $(ENCODER) --coarse_checkpoint $(DEMO)/liver_ct_coarse_segmentation/models/model.pt
-	$(RUN) evaluating --config_file "['$(LIVER)/train.json','$(LIVER)/evaluate.json']" \
-	    --dataset_dir $(DEMO)/Synthetic_Livers --ckpt_dir $(DEMO)/liver_ct_fine_segmentation \
-	    --output_dir $(DEMO)/liver_ct_fine_segmentation/evaluation
+	$(call evaluate,liver_ct_fine_segmentation) --dataset_dir $(DEMO)/Synthetic_Livers
+	$(call say,Pre-train an encoder without labels as Models Genesis does.)
 	$(call train,genesis_pretraining) --dataset_dir $(DEMO)/Synthetic_Livers --architecture resnet --epochs 8 \
 	    --val_interval 4 --draws_per_epoch 1 --max_tissue 1 --margin 0,0,0 --region 48,48,32
+	$(call say,Compare both encoders with a start from scratch on the nodules.)
 	$(BIN)/python scripts/transfer_study.py run --bundle lung_nodule_ct_classification \
 	    --dataset_dir $(DEMO)/Synthetic_Nodules --out $(DEMO)/study --epochs 6 --seeds 0,1 \
 	    --options '{"cube_size": [32, 32, 32]}' \
 	    --inits "scratch,med3d=$(ENCODER),genesis=$(DEMO)/genesis_pretraining/checkpoints/encoder.pt"
+	$(call say,What there is now; the demo's own part first.)
+	@$(BIN)/python scripts/demo_summary.py $(DEMO)
 	@echo
-	@echo "Encoder  $(ENCODER)"
-	@ls $(DEMO)/*/eval/metrics.csv | sed 's/^/Metrics  /'
-	@ls $(DEMO)/*/eval*/*.png | sed 's/^/Picture  /'
-	@echo "Liver on unseen scans, Dice of the cascade and of an intensity window with its largest component:"
+	@ls $(DEMO)/*/eval/metrics.csv | sed 's/^/Tables    /'
+	@ls $(DEMO)/*/eval*/*.png | sed 's/^/Pictures  /'
+	@echo "Liver on unseen scans: Dice of the cascade and of an intensity window with its largest component"
 	@grep -E '"(val_mean_dice|intensity_window_baseline)"' $(DEMO)/liver_ct_fine_segmentation/evaluation/evaluation.json
 	@echo "Comparison of initialisations, to open in a browser: $(CURDIR)/$(DEMO)/study/report.html"
-	@echo "All of it is made from synthetic volumes and says nothing about medicine."
 
 ENCODER = $(DEMO)/med3d_pretraining/checkpoints/encoder.pt
-LIVER = bundles/liver_ct_fine_segmentation/configs
 train = $(RUN) training --config_file bundles/$(1)/configs/train.json --depth 10 \
     --ckpt_dir $(DEMO)/$(1) --output_dir $(DEMO)/$(1)/eval
+evaluate = $(RUN) evaluating --config_file "['bundles/$(1)/configs/train.json','bundles/$(1)/configs/evaluate.json']" \
+    --ckpt_dir $(DEMO)/$(1) --output_dir $(DEMO)/$(1)/evaluation
+say = @printf '\n== %s\n' "$(1)"
 
 test: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=2 --dist=worksteal --cov --cov-report=term --durations=15

@@ -6,6 +6,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 from scipy.ndimage import distance_transform_edt
 
 from med3d_components.data.decathlon import Scan
@@ -15,6 +16,8 @@ from med3d_components.data.synthetic.recipes import RECIPES, SYNTHETIC_DOMAINS
 from med3d_components.data.synthetic.scans import voxel_centers
 from med3d_components.data.synthetic.shapes import ellipsoid
 from med3d_components.data.synthetic.sketch import Sketch
+from med3d_components.metrics import AverageLabelDice
+from med3d_components.metrics.dice import UNNAMED
 
 DOMAINS = list(SYNTHETIC_DOMAINS)
 CASES = 4
@@ -120,7 +123,7 @@ def test_a_sample_is_byte_identical_for_a_seed_and_says_that_it_is_synthetic(tmp
     for path in folders[0].rglob("*.nii.gz"):
         assert path.read_bytes() == (folders[1] / path.relative_to(folders[0])).read_bytes()
     dataset = json.loads((folders[0] / "dataset.json").read_text(encoding="utf-8"))
-    assert dataset["synthetic"] == {"seed": 5, "cases": 2, "version": 1}
+    assert dataset["synthetic"] == {"seed": 5, "cases": 2, "version": 2}
     assert "SYNTHETIC" in dataset["description"]
     assert "nothing about medicine" in dataset["description"]
     assert not write_sample(folders[0], cases=2, seed=5)
@@ -156,7 +159,7 @@ def test_recipes_exist_for_the_domains_of_3dseg8_and_for_lungs_and_livers() -> N
     [
         ("Task04_Hippocampus", (37, 56, 42), 28724170, 7560),
         ("Task09_Spleen", (71, 52, 46), -46419263, 1551),
-        ("Synthetic_Lungs", (71, 53, 52), -84773778, 34604),
+        ("Synthetic_Lungs", (70, 56, 60), -120606459, 35774),
         ("Synthetic_Livers", (75, 62, 53), -122879256, 14293),
     ],
 )
@@ -175,6 +178,30 @@ def test_the_lungs_lie_on_their_sides_and_hold_litres_of_air(scans: dict[str, li
         for label, side in ((1, 1), (2, -1)):
             lung = scan.label == label
             x = nib.affines.apply_affine(scan.affine, np.argwhere(lung))[:, 0]
-            assert 50 < side * x.mean() < 100
-            assert 1 < lung.sum() * litre < 4
+            assert 35 < side * x.mean() < 110
+            assert 0.6 < lung.sum() * litre < 4
             assert -900 < np.median(scan.image[lung]) < -800
+
+
+def test_a_tall_patient_is_a_short_one_seen_from_nearer() -> None:
+    sketches = [Sketch(np.random.default_rng(0), size=20, background=(0,)) for _ in range(2)]
+    for sketch in sketches:
+        sketch.paint(ellipsoid((0, 0, 10), (12, 8, 9)), 100, label=1)
+    sketches[1].stature = 1.5
+    near = np.random.default_rng(1).uniform(-20, 20, (3, 500)).astype(np.float32)
+    short, tall = sketches[0].render(near, edge=2), sketches[1].render(1.5 * near, edge=3)
+    np.testing.assert_allclose(short[0], tall[0], atol=0.01)
+    assert np.mean(short[1] != tall[1]) < 0.01
+    assert short[1].any()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_lungs_lie_and_measure_differently_enough_that_their_average_label_is_a_poor_guess(seed: int) -> None:
+    scans = [make_scan("Synthetic_Lungs", index, seed) for index in range(12)]
+    volumes = [nib.as_closest_canonical(nib.Nifti1Image(scan.label, scan.affine)) for scan in scans]
+    items = [{"label": torch.as_tensor(np.array(volume.dataobj))[None]} for volume in volumes]
+    baseline = AverageLabelDice(SYNTHETIC_DOMAINS["Synthetic_Lungs"].classes, items[:8])
+    baseline.fit()
+    for case, item in enumerate(items[8:]):
+        baseline.update(UNNAMED, str(case), baseline.predict(UNNAMED, item["label"]), item["label"])
+    assert 0.1 < baseline.compute() < 0.6

@@ -92,7 +92,7 @@ def test_a_written_folder_lists_every_nodule_where_its_mask_is(tmp_path: Path) -
     folder = tmp_path / "Synthetic_Nodules"
     assert write_nodules(folder, cases=2, seed=1)
     dataset = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
-    assert dataset["synthetic"] == {"seed": 1, "cases": 2, "version": 1}
+    assert dataset["synthetic"] == {"seed": 1, "cases": 2, "version": 2}
     assert "SYNTHETIC" in dataset["description"]
     assert (dataset["name"], dataset["licence"]) == ("Synthetic_Nodules", "CC0 1.0")
     assert {entry["patient"] for entry in dataset["nodules"]} == {"synthetic_000", "synthetic_001"}

@@ -17,7 +17,7 @@ def test_sample_writes_all_eight_domains_and_says_that_they_are_synthetic(run, t
     assert {path.name for path in tmp_path.iterdir()} == set(DOMAINS_3DSEG8)
     for name, facts in DOMAINS_3DSEG8.items():
         dataset = json.loads((tmp_path / name / "dataset.json").read_text(encoding="utf-8"))
-        assert dataset["synthetic"] == {"seed": 3, "cases": 2, "version": 1}
+        assert dataset["synthetic"] == {"seed": 3, "cases": 2, "version": 2}
         assert list(dataset["labels"].values()) == list(facts.classes)
         image = nib.load(tmp_path / name / dataset["training"][1]["image"])
         assert image.ndim == (4 if len(facts.channels) > 1 else 3)
@@ -51,7 +51,7 @@ def test_a_sample_of_one_organ_is_one_folder_and_written_once(run, tmp_path, of,
     assert "synthetic" in out
     assert [path.name for path in tmp_path.iterdir()] == [folder]
     dataset = json.loads((tmp_path / folder / "dataset.json").read_text(encoding="utf-8"))
-    assert dataset["synthetic"] == {"seed": 2, "cases": 1, "version": 1}
+    assert dataset["synthetic"] == {"seed": 2, "cases": 1, "version": 2}
     before = contents(tmp_path)
     code, out, _ = run(*arguments)
     assert code == 0

@@ -8,7 +8,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from med3d_components.data.synthetic.ct import AIR, BLOOD, BONE, FAT, LIVER, MUSCLE, paint_body, paint_ribs, paint_spine
+from med3d_components.data.synthetic.ct import (
+    AIR,
+    BLOOD,
+    BONE,
+    BOWEL,
+    FAT,
+    KIDNEY,
+    LIVER,
+    MUSCLE,
+    paint_body,
+    paint_ribs,
+    paint_spine,
+)
 from med3d_components.data.synthetic.shapes import Knot, Shape, half_space, smooth_union
 from med3d_components.data.synthetic.sketch import Sketch
 
@@ -25,8 +37,11 @@ class Lung(NamedTuple):
 
 
 def lungs(sketch: Sketch) -> None:
-    """Draw the chest; the right lung is label 1, the left lung label 2."""
+    """Draw a child's or an adult's trunk; the right lung is label 1, the left lung label 2."""
+    sketch.stature = sketch.rng.uniform(0.75, 1.15)
     paint_chest(sketch, labels=(1, 2))
+    _paint_belly(sketch)
+    _paint_neck(sketch)
 
 
 def paint_chest(sketch: Sketch, labels: tuple[int, int] = (0, 0)) -> tuple[Lung, Lung]:
@@ -90,6 +105,28 @@ def _paint_abdomen(sketch: Sketch, cavity: Shape) -> None:
     for side, intensity in ((1, LIVER), (-1, LIVER - 15)):
         sketch.paint(cavity.grown(-2) & _diaphragm(sketch, side).grown(-3), intensity)
     sketch.paint(sketch.ellipsoid((-58, 34, -128), (26, 20, 20)), AIR)
+
+
+def _paint_belly(sketch: Sketch) -> None:
+    """Paint the kidneys and loops of bowel, some of them with air, below liver and spleen."""
+    for side in (-1, 1):
+        sketch.paint(sketch.ellipsoid((side * 66, -50, -205), (28, 25, 52), turn=(0, side * -12, 0)), KIDNEY)
+    for _ in range(8):
+        place = sketch.rng.uniform((-85, 0, -320), (85, 60, -215))
+        loop = sketch.ellipsoid(place, (28, 18, 18), turn=sketch.rng.uniform(0, 180, 3)).near(place, 42)
+        sketch.paint(loop, BOWEL)
+        if sketch.rng.random() < 0.4:
+            sketch.paint(loop.grown(-5), AIR)
+
+
+def _paint_neck(sketch: Sketch) -> None:
+    """Paint the air above the shoulders, the muscles of the neck between it, and the trachea in them."""
+    left, right = (half_space((side * 60, 0, 185), (-side * 0.45, 0, -0.9)) for side in (-1, 1))
+    neck = sketch.ellipsoid((0, -30, 0), (70, 72, inf))
+    sketch.paint((left | right) - neck, AIR)
+    spine = sketch.ellipsoid((0, -72, 0), (30, 34, inf))
+    sketch.paint((neck.grown(-6) & half_space((0, 0, 180), (0, 0, -1))) - spine, MUSCLE)
+    sketch.paint(sketch.tube((0, -16, 165, 8), (0, -14, 230, 8), (0, -14, 380, 8)), AIR)
 
 
 def _paint_great_vessels(sketch: Sketch) -> None:

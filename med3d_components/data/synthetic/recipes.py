@@ -25,6 +25,8 @@ class Recipe:
         background: intensity outside the patient, one value per channel.
         noise: standard deviation of the noise, in the units that the anatomy is painted in.
         shifts: of the grid in mm upwards, from one patient to the next; after the last the first follows.
+        wander: how far a grid's centre may lie from there along each axis, in sizes.
+        spread: how many voxels more or fewer a grid may have along each axis.
     """
 
     draw: Callable[[Sketch], None]
@@ -35,6 +37,8 @@ class Recipe:
     background: tuple[float, ...]
     noise: float
     shifts: tuple[float, ...] = (0,)
+    wander: tuple[float, float, float] = (0.03, 0.03, 0.03)
+    spread: int = 3
 
 
 RECIPES = {
@@ -57,7 +61,16 @@ RECIPES = {
     ),
     "Task09_Spleen": Recipe(ct.spleen, 110, (68, 52, 46), (5.0, 5.0, 5.6), (0, 0, 12), background=(ct.AIR,), noise=16),
     "Synthetic_Lungs": Recipe(
-        chest.lungs, 150, (68, 52, 50), (5.2, 5.2, 5.6), (0, 0, 0), background=(ct.AIR,), noise=16
+        chest.lungs,
+        150,
+        (64, 54, 54),
+        (5.2, 5.2, 5.6),
+        (0, 0, 0),
+        background=(ct.AIR,),
+        noise=16,
+        # From the neck to the kidneys and off the table's middle: a guess without a look at the scan is a poor one.
+        wander=(0.33, 0.2, 0.6),
+        spread=8,
     ),
     "Synthetic_Livers": Recipe(
         livers.livers,

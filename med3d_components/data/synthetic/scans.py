@@ -20,7 +20,7 @@ from med3d_components.data.synthetic.sketch import Sketch
 
 __all__ = ["DESCRIPTION", "check_series", "draw_scan", "make_scan", "voxel_centers", "write_sample"]
 
-VERSION = 1
+VERSION = 2
 """Of the recipes; raised whenever a change alters the scans of a seed."""
 
 DESCRIPTION = "SYNTHETIC: shapes drawn by a program, no patient was scanned. It says nothing about medicine."
@@ -110,13 +110,14 @@ def _place_grid(recipe: Recipe, index: int, rng: np.random.Generator) -> tuple[t
     orientation = nib.orientations.axcodes2ornt(ORIENTATIONS[index % len(ORIENTATIONS)])
     order = orientation[:, 0].astype(int)
     spacing = np.array(recipe.spacing) * rng.uniform(0.9, 1.1, 3)
-    voxels = np.array(recipe.voxels) + rng.integers(-3, 4, 3)
+    voxels = np.array(recipe.voxels) + rng.integers(-recipe.spread, recipe.spread + 1, 3)
     turn = rng.uniform(-12, 12, 3) if index % 3 == 1 else np.zeros(3)
     axes = Rotation.from_euler("xyz", turn, degrees=True).as_matrix()[:, order] * orientation[:, 1]
     affine = np.eye(4)
     affine[:3, :3] = axes * spacing[order]
     shift = (0, 0, recipe.shifts[index % len(recipe.shifts)])
-    center = np.array(recipe.center) + shift + rng.uniform(-0.03, 0.03, 3) * recipe.size
+    wander = np.array(recipe.wander)
+    center = np.array(recipe.center) + shift + rng.uniform(-wander, wander) * recipe.size
     affine[:3, 3] = center - affine[:3, :3] @ ((voxels[order] - 1) / 2)
     return tuple(voxels[order].tolist()), affine
 

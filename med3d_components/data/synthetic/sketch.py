@@ -35,6 +35,7 @@ class Sketch:
     Attributes:
         rng: as given.
         structures: painted so far.
+        stature: of the patient: all that is painted is so many times as large as drawn. 1 unless a recipe sets it.
     """
 
     def __init__(self, rng: np.random.Generator, size: float, background: ArrayLike) -> None:
@@ -42,6 +43,7 @@ class Sketch:
         self.size = size
         self.background = np.atleast_1d(np.asarray(background, dtype=np.float32))
         self.structures: list[Structure] = []
+        self.stature = 1.0
         self._bend = waves(rng, wavelength=0.8 * size, channels=3)
 
     def ellipsoid(self, center: ArrayLike, radii: ArrayLike, turn: ArrayLike = (0, 0, 0)) -> Shape:
@@ -81,6 +83,7 @@ class Sketch:
         Returns:
             Intensities of shape (C, N) and labels of shape (N,).
         """
+        points, edge = points / np.float32(self.stature), edge / self.stature
         points = points + np.float32(0.02 * self.size) * self._bend(points)
         image = np.tile(self.background[:, None], points.shape[1])
         label = np.zeros(points.shape[1], np.uint8)
