@@ -63,7 +63,8 @@ def test_a_script_says_at_once_what_it_does(script: str) -> None:
 
 @pytest.mark.parametrize("script", sorted(COMMANDS.keys() - OPEN))
 def test_a_misspelt_option_is_answered_with_the_nearest_at_once(script: str) -> None:
-    command, right = [*list(COMMANDS[script])[:1]], "check" if script == "sync_bundles" else "out"
+    command = [*list(COMMANDS[script])[:1]]
+    right = {"sync_bundles": "check", "demo_summary": "folder"}.get(script, "out")
     program = " ".join([f"{script}.py", *command])
     answer = f"error: --{right}s is no id of {program}; did you mean --{right}?\n"
     assert run(script, *command, f"--{right}s", "x") == (1, "", answer)

@@ -1,4 +1,8 @@
-"""Layers that compute what PyTorch's own do, in less time on a CPU."""
+"""Layers that compute what PyTorch's own do, in less time on a CPU.
+
+Each steps aside where it would take longer, by a rule on the processor's instructions and the shape of the maps. The
+rules are measured (docs/performance.md), and nothing is timed at run time: the same input takes the same way each time.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +16,24 @@ from torch.nn.grad import conv3d_input
 
 __all__ = ["DilatedConv3d", "FastMaxPool3d"]
 
+LEAST_CHANNELS = 128 * 256
+"""Product of the channels of a dilated convolution from which on its gradient is faster tap by tap."""
+
+LEAST_VOXELS = {"AVX512": 6**3}
+OTHERS_LEAST_VOXELS = 8**3
+"""And the voxels of its map, of all of a batch, by the instructions that torch uses."""
+
+MOST_POOLED = 64 * 48**3
+"""Numbers of a map up to which oneDNN pools it faster, with AVX-512; beyond, copying them takes longer than pooling."""
+
 
 class DilatedConv3d(nn.Conv3d):
     """A 3x3x3 convolution with dilation that keeps the size of its input, without bias.
 
     Outputs and gradients are those of :class:`torch.nn.Conv3d`, up to rounding. On a CPU the gradient of the weight
     is computed tap by tap, from those voxels alone that the tap sees inside the map: with a dilation of 4 on the map of
-    8x8x8 voxels that a cube of 64 has, more than two thirds of all products are with padding. oneDNN's own takes four
-    times as long there, half of a whole training step.
+    8x8x8 voxels that a cube of 64 has, more than two thirds of all products are with padding, which oneDNN computes,
+    too. Small maps and few channels are left to it.
 
     Args:
         in_channels: of the input.
@@ -39,20 +53,22 @@ class DilatedConv3d(nn.Conv3d):
         """Map (B, in_channels, H, W, D) to (B, out_channels, H, W, D)."""
         # Folding BatchNorm gives it a bias, after which it does not learn.
         learns = torch.is_grad_enabled() and self.weight.requires_grad and self.bias is None
-        if not is_scripting() and learns and x.device.type == "cpu" and not is_tracing():
-            weight = self.weight
-            if torch.is_autocast_enabled("cpu"):
-                # Autocast knows PyTorch's own functions only.
-                x, weight = (tensor.to(torch.get_autocast_dtype("cpu")) for tensor in (x, weight))
-            return _TapwiseGradient.apply(x, weight, self.dilation[0])
+        if not is_scripting():  # noqa: SIM102 - a condition of its own, for TorchScript to leave out what is in it
+            if learns and not is_tracing() and _suits_taps(x, self.weight):
+                weight = self.weight
+                if torch.is_autocast_enabled("cpu"):
+                    # Autocast knows PyTorch's own functions only.
+                    x, weight = (tensor.to(torch.get_autocast_dtype("cpu")) for tensor in (x, weight))
+                return _TapwiseGradient.apply(x, weight, self.dilation[0])
         return self._conv_forward(x, self.weight, self.bias)
 
 
 class FastMaxPool3d(nn.MaxPool3d):
-    """Max-pooling by oneDNN, which takes a quarter of the time of :class:`torch.nn.MaxPool3d`, for the same outputs.
+    """Max-pooling by oneDNN where that is faster than :class:`torch.nn.MaxPool3d`, for the same outputs.
 
-    PyTorch uses it for tensors in oneDNN's own layout alone; turning them into it and back costs next to nothing. Where
-    voxels of a window are equal, the gradient may go to another one of them.
+    With AVX-512 it takes a third of the time for maps up to ``MOST_POOLED``, without it longer. PyTorch uses it for
+    tensors in oneDNN's own layout alone, so they are turned into it and back. Where voxels of a window are equal, the
+    gradient may go to another one of them.
 
     Example:
         >>> FastMaxPool3d(kernel_size=3, stride=2, padding=1)(torch.zeros(1, 4, 6, 7, 8)).shape
@@ -67,11 +83,20 @@ class FastMaxPool3d(nn.MaxPool3d):
         return nn.functional.max_pool3d(x, self.kernel_size, self.stride, self.padding, self.dilation)
 
 
+def _suits_taps(x: torch.Tensor, weight: torch.Tensor) -> bool:
+    if x.device.type != "cpu" or weight.shape[0] * weight.shape[1] < LEAST_CHANNELS:
+        return False
+    least = LEAST_VOXELS.get(torch.backends.cpu.get_cpu_capability(), OTHERS_LEAST_VOXELS)
+    return x.numel() // x.shape[1] >= least
+
+
 def _suits_onednn(x: torch.Tensor) -> bool:
     # Neither fake tensors nor traced graphs know its layout, and in channels last PyTorch's own pooling is faster.
     if type(x) is not torch.Tensor or is_tracing() or x.device.type != "cpu" or not x.is_contiguous():
         return False
-    if not torch.backends.mkldnn.is_available():
+    if not torch.backends.mkldnn.is_available() or torch.backends.cpu.get_cpu_capability() != "AVX512":
+        return False
+    if x.numel() > MOST_POOLED:
         return False
     if x.dtype is torch.bfloat16:
         # Older processors cannot.

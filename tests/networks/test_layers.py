@@ -6,8 +6,19 @@ import pytest
 import torch
 from torch import nn
 
-from med3d_components.networks import DilatedResNet
+from med3d_components.networks import DilatedResNet, layers
 from med3d_components.networks.layers import DilatedConv3d, FastMaxPool3d
+
+
+@pytest.fixture
+def fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take the fast ways for the small maps of a test, too, whatever the processor."""
+    for name, value in (("LEAST_CHANNELS", 0), ("LEAST_VOXELS", {}), ("OTHERS_LEAST_VOXELS", 0)):
+        monkeypatch.setattr(layers, name, value)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+
+
+takes_the_fast_way = pytest.mark.usefixtures("fast")
 
 
 def pair(dilation: int, dtype: torch.dtype = torch.float64) -> tuple[DilatedConv3d, nn.Conv3d]:
@@ -25,6 +36,7 @@ def gradients(network: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
     return output, x.grad, *(p.grad for p in network.parameters())  # type: ignore[return-value]
 
 
+@takes_the_fast_way
 @pytest.mark.parametrize("dilation", [1, 2, 4])
 @pytest.mark.parametrize("size", [(8, 8, 8), (12, 9, 5), (4, 1, 3)], ids=str)
 def test_output_and_gradients_are_those_of_the_stock_convolution(dilation: int, size: tuple[int, int, int]) -> None:
@@ -33,6 +45,7 @@ def test_output_and_gradients_are_those_of_the_stock_convolution(dilation: int, 
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
 
 
+@takes_the_fast_way
 def test_under_autocast_too() -> None:
     x = torch.randn(2, 3, 8, 8, 8)
     with torch.autocast("cpu", torch.bfloat16):
@@ -42,6 +55,7 @@ def test_under_autocast_too() -> None:
         torch.testing.assert_close(ours, theirs, rtol=0.01, atol=0.01 * theirs.abs().max().item())
 
 
+@takes_the_fast_way
 def test_an_input_that_needs_no_gradient_gets_none() -> None:
     ours, stock = pair(2)
     x = torch.randn(1, 3, 6, 6, 6, dtype=torch.float64)
@@ -50,6 +64,7 @@ def test_an_input_that_needs_no_gradient_gets_none() -> None:
     torch.testing.assert_close(ours.weight.grad, stock.weight.grad)
 
 
+@takes_the_fast_way
 def test_a_frozen_weight_passes_gradients_on() -> None:
     ours, stock = (conv.requires_grad_(False) for conv in pair(2))
     x = torch.randn(1, 3, 6, 6, 6, dtype=torch.float64)
@@ -57,6 +72,7 @@ def test_a_frozen_weight_passes_gradients_on() -> None:
         torch.testing.assert_close(mine, theirs)
 
 
+@takes_the_fast_way
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d])
 def test_pooling_is_that_of_the_stock_layer(dtype: torch.dtype, layout: torch.memory_format) -> None:
@@ -73,6 +89,7 @@ def test_pooling_is_that_of_the_stock_layer(dtype: torch.dtype, layout: torch.me
 ONEDNN = {"all": (torch.backends.mkldnn, "is_available"), "bfloat16": (torch.ops.mkldnn, "_is_mkldnn_bf16_supported")}
 
 
+@takes_the_fast_way
 @pytest.mark.parametrize("question", ONEDNN.values(), ids=ONEDNN)
 def test_pooling_is_torchs_own_where_onednn_cannot(question: tuple[Any, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(*question, lambda: False)
@@ -82,6 +99,7 @@ def test_pooling_is_torchs_own_where_onednn_cannot(question: tuple[Any, str], mo
     assert torch.equal(pool(x), nn.functional.max_pool3d(x, 3, 2, 1))
 
 
+@takes_the_fast_way
 @pytest.mark.parametrize("depth", [10, 50])
 def test_a_whole_encoder_learns_the_same(depth: int, monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = DilatedResNet(depth).double()
@@ -100,6 +118,7 @@ def test_a_whole_encoder_learns_the_same(depth: int, monkeypatch: pytest.MonkeyP
         torch.testing.assert_close(mine, other, rtol=1e-8, atol=1e-10)
 
 
+@takes_the_fast_way
 def test_layers_that_learn_can_be_traced_scripted_and_exported() -> None:
     network, x = nn.Sequential(DilatedConv3d(1, 2, dilation=2), FastMaxPool3d(3, 2, 1)), torch.randn(1, 1, 8, 8, 8)
     expected = network(x)
@@ -111,3 +130,30 @@ def test_layers_that_learn_can_be_traced_scripted_and_exported() -> None:
     )
     for graph in (traced, scripted, exported.module()):
         torch.testing.assert_close(graph(x), expected)
+
+
+@pytest.mark.parametrize(
+    ("instructions", "channels", "edge", "fast"),
+    [
+        ("AVX512", 256, 6, True),
+        ("AVX512", 256, 5, False),
+        ("AVX512", 128, 16, False),
+        ("AVX2", 512, 8, True),
+        ("AVX2", 512, 7, False),
+        ("SVE256", 256, 8, True),
+    ],
+)
+def test_taps_are_taken_by_a_rule_on_instructions_and_shape(
+    instructions: str, channels: int, edge: int, fast: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: instructions)
+    conv = DilatedConv3d(channels, channels, 2, device="meta")
+    assert layers._suits_taps(torch.empty(1, channels, edge, edge, edge), conv.weight) == fast
+
+
+@pytest.mark.parametrize(
+    ("instructions", "edge", "fast"), [("AVX512", 48, True), ("AVX512", 64, False), ("AVX2", 32, False)]
+)
+def test_so_is_onednns_pooling(instructions: str, edge: int, fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: instructions)
+    assert layers._suits_onednn(torch.empty(1, 64, edge, edge, edge)) == fast
