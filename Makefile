@@ -21,7 +21,7 @@ demo: .venv/installed
 	$(BIN)/python scripts/prepare_data.py sample --out $(DEMO)/new --of lungs --cases 1 --seed 1
 	$(call say,2 of 6: pre-train a small Med3D on the eight domains. A minute and a half.)
 	$(call train,med3d_pretraining) --dataset_dir $(DEMO)/data --epochs 6 --val_interval 6
-	$(call say,3 of 6: transfer its encoder to the lungs. A minute and a half.)
+	$(call say,3 of 6: transfer its encoder to the lungs. Two minutes.)
 	$(call train,lung_segmentation) --dataset_dir $(DEMO)/Synthetic_Lungs --val_fraction 0.25 \
 	    --epochs 24 --val_interval 8 --spacing 8,8,8 --max_region 40,40,40 --widths "[[128,64],[64,32],[32,16]]" \
 	    --decoder_rate_multiple 5 --pretrained_weights $(ENCODER)
