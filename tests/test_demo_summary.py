@@ -9,9 +9,9 @@ from med3d_components.utils import write_json, write_table
 from scripts.commands.demo_summary import summarize
 
 
-def write_demo(folder: Path, model: float | None, baseline: float | None = 0.5) -> str:
+def write_demo(folder: Path, model: float | None, right: float | None = 0.9, baseline: float | None = 0.5) -> str:
     lungs = folder / "lung_segmentation"
-    scores: dict[str, Any] = {"val_mean_dice": model, "right lung": model, "image_blind_baseline": baseline}
+    scores: dict[str, Any] = {"val_mean_dice": model, "right lung": right, "image_blind_baseline": baseline}
     write_json(lungs / "evaluation" / "evaluation.json", {**scores, "image_blind_baseline/right lung": baseline})
     write_table(lungs / "evaluation" / "cases.csv", [{"case": f"case {case}"} for case in (1, 2, 3)])
     for place in (folder / "med3d_pretraining" / "eval", lungs / "eval", lungs / "inference"):
@@ -37,10 +37,13 @@ def test_a_demo_tells_where_everything_lies_and_its_dice_beside_the_baseline(
     assert lines[-1].endswith("says nothing about medicine.")
 
 
-@pytest.mark.parametrize("model", [0.5, 0.4, None])
-def test_a_demo_whose_model_is_no_better_than_the_baseline_fails(model: float | None, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"is not above the average label's, 0\.500: the demo failed\."):
-        summarize(write_demo(tmp_path, model))
+@pytest.mark.parametrize(("model", "right"), [(0.5, 0.9), (0.4, 0.9), (None, 0.9), (0.9, 0.0), (0.9, None)])
+def test_a_demo_whose_model_or_one_class_is_no_better_than_the_baseline_fails(
+    model: float | None, right: float | None, tmp_path: Path
+) -> None:
+    which = "right lung" if model == 0.9 else "mean"
+    with pytest.raises(ValueError, match=rf"\({which}\), .*is not above the average label's, 0\.500: the demo failed"):
+        summarize(write_demo(tmp_path, model, right))
 
 
 def test_a_demo_that_is_not_there_says_what_to_run(tmp_path: Path) -> None:

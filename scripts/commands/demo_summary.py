@@ -20,7 +20,7 @@ def summarize(folder: str) -> None:
 
     Raises:
         FileNotFoundError: if something is missing.
-        ValueError: if the model's Dice is not above the baseline's.
+        ValueError: if the model's Dice is not above the baseline's, as a mean or of one class.
     """
     demo = Path(folder)
     lungs = demo / "lung_segmentation"
@@ -37,14 +37,16 @@ def summarize(folder: str) -> None:
     _print_places("mask", _existing(lungs / "inference", "*_seg.nii.gz"))
     print(f"\nDice on {cases} synthetic scans that the model was not trained on, and of the average training label,")
     print("which is put over each scan without a look at it:")
-    for name in (MODEL, *(key for key in scores if f"{BASELINE}/{key}" in scores)):
-        title, blind = ("mean", BASELINE) if name == MODEL else (name, f"{BASELINE}/{name}")
-        print(f"  {title:12} model {_text(scores[name])}   average label {_text(scores[blind])}")
-    model, baseline = scores[MODEL], scores[BASELINE]
-    if model is None or baseline is None or model <= baseline:
-        raise ValueError(
-            f"The model's Dice, {_text(model)}, is not above the average label's, {_text(baseline)}: the demo failed."
-        )
+    pairs = {"mean": (scores[MODEL], scores[BASELINE])}
+    pairs |= {key: (scores[key], scores[f"{BASELINE}/{key}"]) for key in scores if f"{BASELINE}/{key}" in scores}
+    for title, (model, baseline) in pairs.items():
+        print(f"  {title:12} model {_text(model)}   average label {_text(baseline)}")
+    for title, (model, baseline) in pairs.items():
+        if model is None or baseline is None or model <= baseline:
+            raise ValueError(
+                f"The model's Dice ({title}), {_text(model)}, is not above the average label's, {_text(baseline)}: "
+                "the demo failed."
+            )
     print("All of it is made from synthetic volumes and says nothing about medicine.")
 
 
