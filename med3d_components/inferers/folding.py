@@ -18,7 +18,7 @@ class FoldedInferer(Inferer):
     """Run another inferer with BatchNorm folded into the convolutions, see :func:`fold_batch_norm`.
 
     The copy is made anew at each call, so that it has the weights of the moment; that takes far less time than a scan.
-    On a CPU it also keeps channels last in memory, which is what its convolutions in bfloat16 are fast with. What
+    On a CPU it also keeps channels last in memory, which its convolutions are fast with in bfloat16 and float32. What
     cannot be folded runs as it is: TorchScript, plain functions, and networks in training mode.
 
     Args:
