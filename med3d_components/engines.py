@@ -38,7 +38,7 @@ class PrepareBatchDomain(PrepareBatch):
 class PrecisionTrainer(SupervisedTrainer):
     """MONAI's trainer, which scales the loss where it trains in fp16, on any device.
 
-    MONAI's own scaler is for CUDA alone, and for its own autocast; here :class:`PrecisionInferer` casts. Gradients of
+    MONAI's own scaler is for CUDA alone, and for its own autocast; here :class:`FastInferer` casts. Gradients of
     ``accumulation_steps`` batches are added up scaled, and a step that overflowed is left out.
 
     Args:

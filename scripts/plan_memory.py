@@ -17,4 +17,4 @@ from med3d_components.utils import run_commands
 sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a file, a script finds only its own folder
 
 if __name__ == "__main__":
-    run_commands("scripts.commands.plan_memory:plan_memory", __doc__)
+    run_commands("scripts.planner.commands:plan_memory", __doc__)

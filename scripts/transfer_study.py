@@ -20,7 +20,7 @@ from med3d_components.utils import run_commands
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a file, a script finds only its own folder
 
-COMMANDS = {name: f"scripts.commands.transfer_study:{name}" for name in ("run", "ablation", "report")}
+COMMANDS = {name: f"scripts.study.commands:{name}" for name in ("run", "ablation", "report")}
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the training at hand is stopped as well

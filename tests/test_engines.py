@@ -8,7 +8,7 @@ from monai.inferers import SimpleInferer
 from torch import nn
 
 from med3d_components.engines import PrecisionTrainer, PrepareBatchDomain
-from med3d_components.inferers import PrecisionInferer
+from med3d_components.inferers import FastInferer
 
 
 def test_the_network_is_told_the_domain_of_the_batch() -> None:
@@ -37,7 +37,7 @@ def train(precision: str, factors: Sequence[float], accumulation_steps: int = 1)
         network=network,
         optimizer=torch.optim.SGD(network.parameters(), 0.1),
         loss_function=lambda pred, factor: pred.square().mean() * factor,
-        inferer=PrecisionInferer(SimpleInferer(), precision),
+        inferer=FastInferer(SimpleInferer(), precision),
         accumulation_steps=accumulation_steps,
         decollate=False,
     )

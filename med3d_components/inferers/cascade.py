@@ -20,18 +20,11 @@ from monai.utils import ImageMetaKey
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
-from med3d_components.inferers.sliding_window import LAYOUTS, trim_region
+from med3d_components.inferers.windows import BACKGROUND_LOGIT, Box, trim_region, widen_to_window
 
-__all__ = ["BACKGROUND_LOGIT", "Box", "CascadeInferer"]
+__all__ = ["CascadeInferer"]
 
 logger = logging.getLogger(__name__)
-
-# First and last voxel of a box per axis, the last one exclusive.
-Box = tuple[tuple[int, int], ...]
-
-# Where the fine network has no say, background gets this logit and every other class its negative: softmax gives a
-# foreground class 2e-9, and resampling such probabilities cannot turn them over.
-BACKGROUND_LOGIT = 10.0
 
 
 class CascadeInferer(Inferer):
@@ -56,9 +49,6 @@ class CascadeInferer(Inferer):
         margin_mm: added on each side of the organ's bounding box, in mm: one number, or one per axis of the volume.
         overlap: of neighbouring windows, as a share of the window.
         sw_batch_size: windows per forward pass of the fine network.
-        grid: where the windows lie. "region": they start at the region's first voxel, the fewest windows. "scan": those
-            windows of the whole scan's grid that touch the region, so that the logits inside the region are those
-            of sliding over the whole scan, to the bit if ``sw_batch_size`` is 1 (but for components that are dropped).
         spacing: of plain tensors, in mm per axis; a MetaTensor's affine tells its own.
 
     Attributes:
@@ -66,7 +56,7 @@ class CascadeInferer(Inferer):
             stop exclusive, or None where no organ was found.
 
     Raises:
-        ValueError: for a size, margin, spacing or grid that does not exist; when called with inputs that are not of
+        ValueError: for a size, margin or spacing that does not exist; when called with inputs that are not of
             shape (B, C, H, W, D), a network without ``locate``, or a volume whose spacing is unknown.
 
     Example:
@@ -90,19 +80,15 @@ class CascadeInferer(Inferer):
         margin_mm: float | Sequence[float] = 20.0,
         overlap: float = 0.25,
         sw_batch_size: int = 4,
-        grid: str = "region",
         spacing: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
-        if grid not in LAYOUTS:
-            raise ValueError(f"grid is {grid!r}, but must be one of {', '.join(LAYOUTS)}.")
         self.window = [int(n) for n in _three("region", region, "whole numbers of voxels")]
         self.coarse_size = [int(n) for n in _three("coarse_size", coarse_size, "whole numbers of voxels")]
         self.margin_mm = np.asarray(margin_mm, dtype=float)
         if self.margin_mm.shape not in ((), (3,)) or not np.all(np.isfinite(self.margin_mm) & (self.margin_mm >= 0)):
             raise ValueError(f"margin_mm is {margin_mm!r}, but must be one number of mm or three, 0 or more.")
         self.overlap = overlap
-        self.grid = grid
         self.spacing = None if spacing is None else _three("spacing", spacing, "numbers in mm")
         self.sliding = SlidingWindowInferer(self.window, sw_batch_size, overlap, mode="gaussian")
         self.regions: list[Box | None] = []
@@ -167,8 +153,6 @@ class CascadeInferer(Inferer):
         if np.any(starts == 0) or np.any(stops == size):
             logger.info("%s: the region touches the border of the scan, which may cut the organ off.", name)
         region = tuple(zip(starts.tolist(), stops.tolist(), strict=True))
-        if self.grid == "scan":
-            return region
         # Of what lies around the organ, a quarter of the margin is not worth a window.
         slack = (np.abs(edges - box) / 4).astype(int).T.tolist()
         return tuple(
@@ -180,10 +164,9 @@ class CascadeInferer(Inferer):
     ) -> torch.Tensor:
         """Return the fine logits (1, C, h, w, d) of a region, all components but the largest dropped."""
         reach = tuple(
-            LAYOUTS[self.grid](*edges, length, window, self.overlap)
+            widen_to_window(*edges, length, window)
             for edges, length, window in zip(region, volume.shape[2:], self.window, strict=True)
         )
-        # A view, so that windows have the memory layout that they have in the whole scan.
         logits = self.sliding(volume[_slices(reach)], network, *args, **kwargs).float()
         inside = tuple((start - a, stop - a) for (start, stop), (a, _) in zip(region, reach, strict=True))
         logits = logits[_slices(inside)]

@@ -10,7 +10,6 @@ from med3d_components.networks.architectures import (
 from med3d_components.networks.cascade import CascadeNet
 from med3d_components.networks.classification import Med3DClassificationNet
 from med3d_components.networks.dense_aspp import DenseASPP3D, Med3DDenseASPPNet
-from med3d_components.networks.folding import fold_batch_norm
 from med3d_components.networks.genesis import GenesisEncoder, GenesisEncoderDecoder, GenesisUNet
 from med3d_components.networks.genesis_transfer import GenesisClassificationNet, GenesisSegmentationNet
 from med3d_components.networks.med3d import Med3DNet
@@ -35,7 +34,6 @@ __all__ = [
     "Med3DSegmentationNet",
     "classification_net",
     "coarse_net",
-    "fold_batch_norm",
     "restoration_net",
     "segmentation_net",
 ]

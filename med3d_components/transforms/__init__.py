@@ -8,7 +8,6 @@ from med3d_components.transforms.distortion import RandBezierIntensityd, RandFli
 from med3d_components.transforms.domain import CheckImaged, CheckLabeld, RandDomainCropd, SelectChanneld
 from med3d_components.transforms.fast import FastClipIntensityPercentilesd, FastLoadImaged
 from med3d_components.transforms.inversion import InvertToLabelsd
-from med3d_components.transforms.medicalnet import MedicalNetDemoPreprocessd
 from med3d_components.transforms.paint import RandPaintd
 from med3d_components.transforms.region import EnsureSpacingd, RandRegionOfInterestd
 from med3d_components.transforms.shuffle import RandPixelShuffled
@@ -25,7 +24,6 @@ __all__ = [
     "LoadImageCubed",
     "MedianSpacing",
     "MedianSpacingd",
-    "MedicalNetDemoPreprocessd",
     "RandBezierIntensityd",
     "RandDomainCropd",
     "RandFlipsd",

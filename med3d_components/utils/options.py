@@ -290,6 +290,6 @@ OPTIONS = {
     "sw_batch_size": COUNT,
     "overlap": Option("number", 0, 1, below=True),
     "skip_air": FLAG,
-    "fold_batch_norm": FLAG,
+    "fuse": FLAG,
     "components": Option("integer", 1, null=True),
 }

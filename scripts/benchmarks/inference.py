@@ -17,11 +17,11 @@ from monai.data import MetaTensor
 from monai.inferers import Inferer, SlidingWindowInferer
 from monai.utils import set_determinism
 
-from med3d_components.inferers import BodyWindowInferer, FoldedInferer, PrecisionInferer
+from med3d_components.inferers import BodyWindowInferer, FastInferer
 from med3d_components.networks import Med3DSegmentationNet
 from med3d_components.utils import write_json
-from med3d_components.utils.measuring import Measured, Row, as_row, measure, report
 from scripts.benchmarks.cases import BUNDLES, check_case, dice, segment, trained_case, with_stock_layers
+from scripts.benchmarks.stopwatch import Measured, Row, as_row, measure, report
 
 __all__ = ["inference", "inference_memory"]
 
@@ -30,7 +30,7 @@ CLASSES = ("background", "right lung", "left lung")
 RUN = """
 import sys
 from monai.bundle import run
-from med3d_components.utils.measuring import peak_memory
+from scripts.benchmarks.stopwatch import peak_memory
 run("inference", config_file=sys.argv[1], bundle_root=sys.argv[2])
 print(peak_memory())
 """
@@ -87,9 +87,9 @@ def _inferers(region: Sequence[int]) -> dict[str, Inferer]:
     whole, body = SlidingWindowInferer(region, overlap=0.25, mode="gaussian"), BodyWindowInferer(region)
     return {
         "baseline": whole,
-        "all": PrecisionInferer(FoldedInferer(body)),
-        "precision": PrecisionInferer(whole),
-        "folded, channels last": FoldedInferer(whole),
+        "all": FastInferer(body, fuse=True),
+        "precision": FastInferer(whole),
+        "fused, channels last": FastInferer(whole, "float32", fuse=True),
         "body alone": body,
     }
 

@@ -23,8 +23,8 @@ from monai.utils import set_determinism
 from scipy.ndimage import gaussian_filter
 
 from med3d_components.data import DomainDataset
-from med3d_components.utils.measuring import Row, as_row, measure, report
 from scripts.benchmarks.cases import BUNDLES
+from scripts.benchmarks.stopwatch import Row, as_row, measure, report
 from tests.data.dicom_files import write_series
 
 __all__ = ["caching", "preprocessing"]

@@ -10,7 +10,7 @@ import torch
 from monai.utils import set_determinism
 
 from med3d_components.transforms import RandPixelShuffled
-from med3d_components.utils.measuring import compare, report
+from scripts.benchmarks.stopwatch import compare, report
 
 __all__ = ["shuffling"]
 

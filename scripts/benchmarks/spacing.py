@@ -13,7 +13,7 @@ from monai.transforms import Spacingd
 from monai.utils import set_determinism
 
 from med3d_components.transforms import MedianSpacingd
-from med3d_components.utils.measuring import compare, report
+from scripts.benchmarks.stopwatch import compare, report
 
 __all__ = ["spacing"]
 

@@ -9,7 +9,7 @@ import time
 from statistics import median
 
 import med3d_components
-from med3d_components.utils.measuring import Row, report
+from scripts.benchmarks.stopwatch import Row, report
 
 __all__ = ["startup"]
 

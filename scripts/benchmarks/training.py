@@ -9,10 +9,10 @@ from monai.inferers import SimpleInferer
 from monai.losses import DiceCELoss
 from monai.utils import ensure_tuple, set_determinism
 
-from med3d_components.inferers import PrecisionInferer
+from med3d_components.inferers import FastInferer
 from med3d_components.networks import Med3DNet
-from med3d_components.utils.measuring import compare, report
 from scripts.benchmarks.cases import with_stock_layers
+from scripts.benchmarks.stopwatch import compare, report
 
 __all__ = ["training"]
 
@@ -63,7 +63,7 @@ class _Step:
         self.fast = fast
         network = Med3DNet({"target": 2}, depth)
         self.network = network if fast else with_stock_layers(network)
-        self.inferer = PrecisionInferer(SimpleInferer(), "auto" if fast else "float32")
+        self.inferer = FastInferer(SimpleInferer(), "auto" if fast else "float32")
         self.criterion = DiceCELoss(to_onehot_y=True, softmax=True, batch=True)
         self.optimizer = torch.optim.Adam(self.network.parameters(), 1e-3, fused=fast)
         self.losses: list[float] = []

@@ -15,12 +15,12 @@ from monai.bundle import ConfigParser
 from med3d_components import __version__
 from med3d_components.settings import read_settings
 from med3d_components.utils import atomic_path
+from scripts.commands.reach import find_imported, names_in
 
 __all__ = ["pack_bundle", "pack_bundles"]
 
 ROOT = Path(__file__).parents[2]
 BUNDLES = ROOT / "bundles"
-PACKAGE = ROOT / "med3d_components"
 PARTS = ("LICENSE", "NOTICE", "large_files.yml", "configs/*", "docs/*")
 
 
@@ -76,14 +76,17 @@ def pack_bundle(bundle: Path, out: Path, weights: Path | None = None) -> Path:
 
 
 def vendored_package() -> dict[str, bytes]:
-    """Return the files of the package, and a note of their version and hash."""
-    files = {f"{PACKAGE.name}/{path.relative_to(PACKAGE).as_posix()}": path for path in sorted(PACKAGE.rglob("*.py"))}
-    content = {name: path.read_bytes() for name, path in files.items()}
+    """Return the files of the package that bundles reach, and a note of their version and hash.
+
+    They are the same in each zip: of two in one process, the first one's package serves both.
+    """
+    names = set().union(*(names_in(path.read_text(encoding="utf-8")) for path in BUNDLES.glob("*/configs/*")))
+    content = {path.relative_to(ROOT).as_posix(): path.read_bytes() for path in find_imported(names).values()}
     digest = hashlib.sha256()
     for name, data in sorted(content.items()):
         digest.update(f"{name} {hashlib.sha256(data).hexdigest()}\n".encode())
     note = {"version": __version__, "sha256": digest.hexdigest()}
-    return {**content, f"{PACKAGE.name}/_vendored.json": _as_json(note)}
+    return {**content, "med3d_components/_vendored.json": _as_json(note)}
 
 
 def with_weights(files: Mapping[str, bytes], bundle: Path, weights: Path) -> dict[str, bytes]:

@@ -13,16 +13,16 @@ import numpy as np
 from monai.apps import DecathlonDataset
 from monai.apps.utils import HashCheckError, download_url, extractall
 
-from med3d_components.data.decathlon import save_nifti
 from med3d_components.data.domains import DOMAINS_3DSEG8, DomainFacts
 from med3d_components.data.headers import read_header
-from med3d_components.data.importing import find_values, import_domain
-from med3d_components.data.lidc import import_lidc
 from med3d_components.data.listing import case_name
-from med3d_components.data.pairing import Pairs, pair_files, pair_folders
-from med3d_components.data.synthetic import write_nodules, write_sample
-from med3d_components.data.visceral import import_visceral
+from med3d_components.prepare.decathlon import save_nifti
+from med3d_components.prepare.importing import find_values, import_domain
+from med3d_components.prepare.lidc import import_lidc
+from med3d_components.prepare.pairing import Pairs, pair_files, pair_folders
+from med3d_components.prepare.visceral import import_visceral
 from med3d_components.utils import as_flag
+from scripts.samples import write_nodules, write_sample
 
 __all__ = ["lasc", "lidc", "lits", "msd", "sample", "segmentation", "visceral"]
 

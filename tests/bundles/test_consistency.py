@@ -21,6 +21,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from med3d_components.utils import write_json
+from med3d_components.utils.precision import choose_precision
 from tests.bundles.workflow import copy_bundle, read_config, small_training, source_of
 from tests.conftest import BUNDLES
 
@@ -179,6 +180,8 @@ def reverse(config: Config) -> None:
 
 
 Mistake = tuple[str, Callable[[Config], object], str]
+OTHER_PRECISION = "bf16" if choose_precision("auto").name == "float32" else "float32"
+
 MISTAKES: dict[str, Mistake] = {
     "dilations": ("lung_segmentation", lambda c: c["network_def"].update(dilations=[2, 2]), "network"),
     "depth": (
@@ -203,16 +206,16 @@ MISTAKES: dict[str, Mistake] = {
     ),
     "window": (
         "lung_segmentation",
-        lambda c: c["inferer"]["inferer"]["inferer"].update(roi_size=[24] * 3),
+        lambda c: c["inferer"]["inferer"].update(roi_size=[24] * 3),
         "windows",
     ),
     "overlap": ("med3d_pretraining", lambda c: c.update(overlap=0.5), "windows"),
     "margin": (
         "liver_ct_fine_segmentation",
-        lambda c: c["inferer"]["inferer"]["inferer"].update(margin_mm=2),
+        lambda c: c["inferer"]["inferer"].update(margin_mm=2),
         "windows",
     ),
-    "precision": ("lung_nodule_ct_classification", lambda c: c.update(precision="float32"), "windows"),
+    "precision": ("lung_nodule_ct_classification", lambda c: c.update(precision=OTHER_PRECISION), "windows"),
 }
 
 

@@ -155,7 +155,7 @@ def open_as_deploy(bundle: Path, file: Path) -> tuple[np.ndarray, dict[str, Any]
 
 def infer(bundle: Path, file: Path) -> np.ndarray:
     """Return the result of the bundle's own inference, of a network as it is exported."""
-    source = {"bundle_root": str(bundle), "dataset_dir": str(file), "fold_batch_norm": False}
+    source = {"bundle_root": str(bundle), "dataset_dir": str(file), "fuse": False}
     workflow = ConfigWorkflow(str(bundle / "configs" / "inference.json"), logging_file=False, **source)
     workflow.initialize()
     workflow.run()

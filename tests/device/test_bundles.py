@@ -16,7 +16,7 @@ import pytest
 import torch
 from monai.inferers import SimpleInferer
 
-from med3d_components.inferers import PrecisionInferer
+from med3d_components.inferers import FastInferer
 from med3d_components.networks import Med3DNet
 from med3d_components.utils import write_json
 from tests.bundles.workflow import read_table
@@ -161,6 +161,6 @@ def test_bf16_on_the_gpu_stays_near_float32() -> None:
     network = Med3DNet({"a": 3}, depth=10).cuda().eval()
     image = torch.randn(1, 1, 64, 64, 64, device="cuda")
     with torch.no_grad():
-        half, full = (PrecisionInferer(SimpleInferer(), name)(image, network) for name in ("bf16", "float32"))
+        half, full = (FastInferer(SimpleInferer(), name)(image, network) for name in ("bf16", "float32"))
     assert half.dtype == torch.float32
     assert float((half - full).abs().max()) < 0.05 * float(full.abs().max())

@@ -16,8 +16,7 @@ from ignite.metrics import Metric
 from monai.data import MetaTensor
 from monai.transforms import Compose, Transform
 
-from med3d_components.inferers import BodyWindowInferer, CascadeInferer, windows_per_pass
-from med3d_components.inferers.sliding_window import MOST_WINDOWS
+from med3d_components.inferers import BodyWindowInferer, CascadeInferer
 from med3d_components.metrics import (
     AverageLabelDice,
     BinaryClassification,
@@ -203,10 +202,9 @@ class Threshold(torch.nn.Module):
     "inferer",
     [
         CascadeInferer((12, 12, 12), (12, 12, 12), margin_mm=2, spacing=(1, 1, 1.5)),
-        CascadeInferer((12, 12, 12), (12, 12, 12), margin_mm=2, grid="scan"),
         BodyWindowInferer((12, 12, 12), sw_batch_size=3),
     ],
-    ids=["cascade", "cascade on the scan's grid", "body"],
+    ids=["cascade", "body"],
 )
 def test_an_inferer_finds_on_the_device_what_it_finds_on_a_cpu(inferer: Any, device: str) -> None:
     batch = MetaTensor(torch.stack([sample(seed)["image"].as_tensor() for seed in range(2)]))
@@ -214,12 +212,6 @@ def test_an_inferer_finds_on_the_device_what_it_finds_on_a_cpu(inferer: Any, dev
     expected, found = (inferer(batch.to(place), Threshold()) for place in ("cpu", device))
     assert found.device.type == device
     torch.testing.assert_close(found.as_tensor().cpu(), expected.as_tensor(), atol=1e-5, rtol=0)
-
-
-def test_a_pass_takes_several_windows_where_the_device_has_memory_for_them(device: str) -> None:
-    network = torch.nn.Conv3d(1, 2, 3).to(device)
-    assert windows_per_pass(network, (16, 16, 16), device) == MOST_WINDOWS
-    assert windows_per_pass(network, (16, 16, 16), torch.device(device)) == MOST_WINDOWS
 
 
 @pytest.mark.parametrize("reduced", [False, True])

@@ -11,7 +11,7 @@ from monai.data import MetaTensor, decollate_batch, list_data_collate
 from monai.inferers import SlidingWindowInferer
 from scipy.spatial.transform import Rotation
 
-from med3d_components.inferers import CascadeInferer, PrecisionInferer
+from med3d_components.inferers import CascadeInferer, FastInferer
 from med3d_components.inferers.cascade import BACKGROUND_LOGIT, Box
 
 SIZE = (40, 30, 20)
@@ -162,11 +162,8 @@ def test_outside_the_region_is_background_and_inside_are_the_logits_of_the_netwo
     assert result.softmax(1)[:, 1:][:, :, 0, 0, 0].max() < 1e-8
 
 
-@pytest.mark.parametrize("grid", ["region", "scan"])
-def test_no_organ_is_all_background_and_a_warning_that_names_the_file(
-    grid: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    inferer = cascade(grid=grid)
+def test_no_organ_is_all_background_and_a_warning_that_names_the_file(caplog: pytest.LogCaptureFixture) -> None:
+    inferer = cascade()
     batch = list_data_collate([with_affine(scan_with(), file="empty_1.nii"), with_affine(scan_with(), file="b.nii")])
     result = inferer(batch, Oracle(classes=3)).as_tensor()
     assert inferer.regions == [None, None]
@@ -193,15 +190,12 @@ def test_an_organ_that_only_the_coarse_stage_sees_is_a_warning(caplog: pytest.Lo
     assert "faint.nii: the fine stage found no organ in the region ((6, 24)" in caplog.text
 
 
-@pytest.mark.parametrize("grid", ["region", "scan"])
 @pytest.mark.parametrize(
     "block", [((0, 10), (10, 20), (8, 12)), ((10, 20), (10, 20), (16, 20)), ((0, 40), (0, 30), (0, 20))]
 )
-def test_an_organ_at_the_border_is_segmented_and_the_log_says_so(
-    block: Box, grid: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_organ_at_the_border_is_segmented_and_the_log_says_so(block: Box, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    result = cascade(grid=grid)(with_affine(scan_with(block)[None], file="cut.nii"), Oracle())
+    result = cascade()(with_affine(scan_with(block)[None], file="cut.nii"), Oracle())
     assert torch.equal(result.as_tensor().argmax(1), scan_with(block).long())
     assert [(r.levelname, r.getMessage()[:35]) for r in caplog.records] == [
         ("INFO", "cut.nii: the region touches the bor")
@@ -235,34 +229,8 @@ def test_touching_classes_are_one_component() -> None:
     assert torch.equal(labels, (scan > 0).long() + (scan > 2).long())
 
 
-@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.6])
-@pytest.mark.parametrize(
-    ("size", "block"),
-    [
-        ((22, 20, 18), ((6, 10), (6, 10), (8, 12))),
-        ((22, 20, 18), ((16, 22), (14, 18), (2, 6))),  # the last window of an axis, moved to fit
-        ((22, 6, 19), ((10, 14), (2, 4), (6, 10))),  # an axis shorter than the window
-    ],
-)
-def test_on_the_grid_of_the_scan_the_region_equals_sliding_over_the_scan_to_the_bit(
-    size: tuple[int, ...], block: Box, overlap: float
-) -> None:
-    scan = with_affine(scan_with(block, size=size)[None] + 0.1 * torch.rand(1, 1, *size), (1, 1, 1))
-    network = Convolutions()
-    inferer = cascade(
-        region=(8, 8, 8), coarse_size=(11, 10, 9), grid="scan", overlap=overlap, sw_batch_size=1, margin_mm=1
-    )
-    result = inferer(scan, network).as_tensor()
-    seen, network.voxels = network.voxels, 0
-    with torch.no_grad():
-        whole = SlidingWindowInferer((8, 8, 8), 1, overlap, mode="gaussian")(scan, network).as_tensor()
-    assert torch.equal(inside(result, inferer.regions[0]), inside(whole, inferer.regions[0]))
-    assert inside(result, inferer.regions[0]).argmax(1).any()
-    assert seen < network.voxels
-
-
 @pytest.mark.parametrize("overlap", [0.25, 0.5])
-def test_on_the_grid_of_the_region_the_labels_are_nearly_those_of_sliding_over_the_scan(overlap: float) -> None:
+def test_the_labels_are_nearly_those_of_sliding_over_the_scan(overlap: float) -> None:
     torch.manual_seed(1)
     scan = scan_with(((10, 30), (8, 22), (6, 16)))[None] + 0.2 * torch.randn(1, 1, *SIZE)
     network = Convolutions()
@@ -289,18 +257,15 @@ def test_a_region_smaller_than_the_window_is_seen_with_its_surroundings() -> Non
 
 def test_a_part_of_the_margin_gives_way_where_that_saves_windows() -> None:
     """26 voxels of the second axis take two windows of 24; a margin of 7 instead of 8 voxels leaves 24."""
-    regions = {"scan": ((0, 36), (2, 28), (4, 16)), "region": ((0, 36), (3, 27), (4, 16))}
-    for grid, region in regions.items():
-        inferer = cascade(margin_mm=16, grid=grid)
-        inferer(with_affine(scan_with(BLOCK)[None]), Oracle())
-        assert inferer.regions == [region]
+    inferer = cascade(margin_mm=16)
+    inferer(with_affine(scan_with(BLOCK)[None]), Oracle())
+    assert inferer.regions == [((0, 36), (3, 27), (4, 16))]
 
 
-@pytest.mark.parametrize("grid", ["region", "scan"])
 @pytest.mark.parametrize("size", [(9, 8, 7), (12, 30, 1), (1, 1, 1)])
-def test_scans_smaller_than_the_window_work(size: tuple[int, int, int], grid: str) -> None:
+def test_scans_smaller_than_the_window_work(size: tuple[int, int, int]) -> None:
     block = tuple((0, max(n // 2, 1)) for n in size)
-    result = cascade(coarse_size=size, margin_mm=1, grid=grid)(with_affine(scan_with(block, size=size)[None]), Oracle())
+    result = cascade(coarse_size=size, margin_mm=1)(with_affine(scan_with(block, size=size)[None]), Oracle())
     assert torch.equal(result.as_tensor().argmax(1), scan_with(block, size=size).long())
 
 
@@ -309,7 +274,7 @@ def test_the_networks_run_in_bfloat16_where_the_precision_asks_for_it() -> None:
     seen = []
     network.layers[0].register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
     inferer = cascade()
-    result = PrecisionInferer(inferer)(with_affine(scan_with(BLOCK)[None]), network)
+    result = FastInferer(inferer, "bf16")(with_affine(scan_with(BLOCK)[None]), network)
     assert set(seen) == {torch.bfloat16}
     assert result.dtype == torch.float32
     assert inferer.regions == [((6, 24), (8, 22), (7, 13))]
@@ -357,7 +322,6 @@ def test_a_distributed_network_is_run_without_waiting_for_other_processes() -> N
         ({"margin_mm": (1, 2)}, "margin_mm is"),
         ({"margin_mm": float("nan")}, "margin_mm is nan"),
         ({"spacing": (1, 1, 0)}, "spacing is .* three positive numbers in mm"),
-        ({"grid": "image"}, "grid is 'image', but must be one of region, scan"),
     ],
 )
 def test_a_wrong_setting_is_an_error(settings: dict[str, Any], message: str) -> None:

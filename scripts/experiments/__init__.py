@@ -1,0 +1,1 @@
+"""Sets of data for experiments, made of a few real volumes."""

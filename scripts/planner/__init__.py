@@ -1,0 +1,1 @@
+"""Predict and measure the memory of a training."""
