@@ -1,4 +1,4 @@
-"""How a batch is handed to the network, and a trainer for every precision."""
+"""How a batch is handed to the network, a trainer for every precision, and how fast what learns."""
 
 from __future__ import annotations
 
@@ -7,10 +7,17 @@ from typing import Any
 import torch
 from monai.engines import SupervisedTrainer, Workflow
 from monai.engines.utils import PrepareBatch, default_prepare_batch
+from torch import nn
 
 from med3d_components.utils.precision import choose_precision
 
-__all__ = ["PrecisionTrainer", "PrepareBatchDomain"]
+__all__ = [
+    "PrecisionTrainer",
+    "PrepareBatchDomain",
+    "halving_schedule",
+    "parameter_groups",
+    "polynomial_schedule",
+]
 
 
 class PrepareBatchDomain(PrepareBatch):
@@ -60,3 +67,59 @@ class PrecisionTrainer(SupervisedTrainer):
         """Train."""
         # Not `Trainer.run`, which puts a scaler for CUDA in the place of ours.
         Workflow.run(self)
+
+
+def parameter_groups(
+    network: nn.Module, learning_rate: float, decoder_rate_multiple: float = 1
+) -> list[dict[str, Any]]:
+    """Return the parameters for an optimizer: the encoder's with their rate, all others with a multiple of it.
+
+    Args:
+        network: without a distributed wrapper; its encoder is in ``network.encoder``.
+        learning_rate: of the encoder.
+        decoder_rate_multiple: of that rate, for what is not the encoder.
+
+    Example:
+        >>> network = nn.ModuleDict({"encoder": nn.Linear(2, 2), "head": nn.Linear(2, 1)})
+        >>> [group["lr"] for group in parameter_groups(network, 0.01, 10)]
+        [0.01, 0.1]
+    """
+    encoder = list(network.encoder.parameters())
+    known = {id(parameter) for parameter in encoder}
+    others = [parameter for parameter in network.parameters() if id(parameter) not in known]
+    return [
+        {"params": encoder, "lr": learning_rate},
+        {"params": others, "lr": learning_rate * decoder_rate_multiple},
+    ]
+
+
+def polynomial_schedule(epoch: int, epochs: int, power: float = 0.9) -> float:
+    """Return the share of the learning rate at an epoch, which falls from 1 to 0.
+
+    For ``LambdaLR``: ``PolynomialLR`` keeps the length of a training in its state, so that one that is continued for
+    more epochs goes on with a rate of 0.
+
+    Args:
+        epoch: from 0.
+        epochs: of the training.
+        power: of the polynomial.
+
+    Example:
+        >>> [round(polynomial_schedule(epoch, 4), 3) for epoch in range(5)]
+        [1.0, 0.772, 0.536, 0.287, 0.0]
+    """
+    return max(0.0, 1 - epoch / epochs) ** power
+
+
+def halving_schedule(epoch: int, halving: int) -> float:
+    """Return the share of the learning rate at an epoch, which halves after every so many epochs.
+
+    Args:
+        epoch: from 0.
+        halving: epochs between two halvings.
+
+    Example:
+        >>> [halving_schedule(epoch, 2) for epoch in range(5)]
+        [1.0, 1.0, 0.5, 0.5, 0.25]
+    """
+    return float(0.5 ** (epoch // halving))

@@ -22,8 +22,8 @@ def read_settings(
         option: of the command line that names another model, for the error.
 
     Raises:
-        FileNotFoundError: if there is no such file and no default.
-        ValueError: if the file is not JSON.
+        FileNotFoundError: if there is no such file and no default, or it lies in ``models/`` there.
+        ValueError: if the file is not JSON, or was written by version 0.1.
 
     Example:
         >>> read_settings("models/settings.json", default={"depth": 50})
@@ -31,6 +31,9 @@ def read_settings(
     """
     path = Path(path)
     if not path.is_file():
+        inner = path.parent / "models" / path.name
+        if inner.is_file():
+            raise FileNotFoundError(f"{path} does not exist, but {inner} does; give --{option} {inner.parent}.")
         if default is None:
             raise FileNotFoundError(f"{path} does not exist; train first, or name a trained model by --{option}.")
         return dict(default)
@@ -38,4 +41,8 @@ def read_settings(
         settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as e:
         raise ValueError(f"{path} is not valid JSON ({e}); restore it, it belongs to model.pt beside it.") from e
+    if "network" not in settings:
+        raise ValueError(
+            f"{path} was written by version 0.1, which this version cannot read; use that one, or train again."
+        )
     return settings

@@ -69,12 +69,12 @@ class SegmentationDatalist:
         val_fraction: share of the cases used for validation, at least one case. With 1 all cases are used for both
             training and validation: to evaluate other data than that of the training, or to over-fit on purpose.
         seed: of the split.
-        max_region: upper limit, in voxels, of the regions that training crops.
+        patch_size: upper limit, in voxels, of the regions that training crops.
         average: of the training images' spacings, "median" or "mean" (Med3D takes the mean for LiTS).
         need_spacing: whether an image without a valid spacing is an error; otherwise it is left out of the average,
             with a warning, and :class:`EnsureSpacingd` gives it the average.
         merge_classes: whether every class counts as the first one, as the tumours of LiTS do as liver.
-        train_share: share of the training cases that is used, at least one case; spacing and region are theirs.
+        train_share: share of the training cases that is used, at least one case; spacing and roi_size are theirs.
 
     Attributes:
         name: of the folder.
@@ -86,8 +86,8 @@ class SegmentationDatalist:
         validation: the same for validation.
         split: names of the training and of the validation cases.
         spacing: average spacing in mm of the training images (Med3D, section 3.1), axes as in RAS.
-        region: that training crops, in voxels at that spacing: the largest training volume, rounded up to a multiple
-            of the encoder's output stride, within ``max_region``.
+        roi_size: that training crops, in voxels at that spacing: the largest training volume, rounded up to a multiple
+            of the encoder's output stride, within ``patch_size``.
 
     Raises:
         FileNotFoundError: if the folder or a file named in its ``dataset.json`` does not exist.
@@ -103,7 +103,7 @@ class SegmentationDatalist:
         dataset_dir: str | os.PathLike[str],
         val_fraction: float = 0.1,
         seed: int = 0,
-        max_region: Sequence[int] = (96, 96, 96),
+        patch_size: Sequence[int] = (96, 96, 96),
         average: str = "median",
         need_spacing: bool = True,
         merge_classes: bool | str = False,
@@ -129,9 +129,9 @@ class SegmentationDatalist:
                 logger.warning("%s has no valid spacing and gets the %s of the others.", case.image, average)
         spacing = AVERAGES[average](spacings[known], axis=0)
         sizes = sizes * np.where(known[:, None], spacings, spacing) / spacing
-        region = np.minimum(8 * np.ceil(sizes.round().max(axis=0) / 8), max_region)
+        roi_size = np.minimum(8 * np.ceil(sizes.round().max(axis=0) / 8), patch_size)
         self.spacing = [float(value) for value in spacing]
-        self.region = [int(value) for value in region]
+        self.roi_size = [int(value) for value in roi_size]
 
 
 class MultiDomainDatalist:
@@ -142,13 +142,13 @@ class MultiDomainDatalist:
         domains: names of the domains to use: a list, one name, or names joined by commas; None for all.
         val_fraction: share of each domain's cases used for validation, at least one case.
         seed: of the split.
-        max_region: upper limit, in voxels, of the regions that training crops.
+        patch_size: upper limit, in voxels, of the regions that training crops.
 
     Attributes:
         domains: names, sorted.
         training: items ``{"image", "label", "case", "domain"}`` of all domains.
         validation: the same for validation.
-        classes, channel, split, spacing, region: domain name to what :class:`SegmentationDatalist` says of it.
+        classes, channel, split, spacing, roi_size: domain name to what :class:`SegmentationDatalist` says of it.
 
     Raises:
         FileNotFoundError: if the folder or a file named in a ``dataset.json`` does not exist.
@@ -166,10 +166,10 @@ class MultiDomainDatalist:
         domains: str | Sequence[str] | None = None,
         val_fraction: float = 0.1,
         seed: int = 0,
-        max_region: Sequence[int] = (96, 96, 96),
+        patch_size: Sequence[int] = (96, 96, 96),
     ) -> None:
         folders = _find_domains(Path(dataset_dir), domains)
-        lists = {folder.name: SegmentationDatalist(folder, val_fraction, seed, max_region) for folder in folders}
+        lists = {folder.name: SegmentationDatalist(folder, val_fraction, seed, patch_size) for folder in folders}
         self.domains = list(lists)
         self.training = [{**item, "domain": name} for name, part in lists.items() for item in part.training]
         self.validation = [{**item, "domain": name} for name, part in lists.items() for item in part.validation]
@@ -177,7 +177,7 @@ class MultiDomainDatalist:
         self.channel = {name: part.channel for name, part in lists.items()}
         self.split = {name: part.split for name, part in lists.items()}
         self.spacing = {name: part.spacing for name, part in lists.items()}
-        self.region = {name: part.region for name, part in lists.items()}
+        self.roi_size = {name: part.roi_size for name, part in lists.items()}
 
 
 def read_domain(folder: Path, need_spacing: bool = True) -> Domain:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import ignite.distributed as idist
 import numpy as np
+from monai.data import Dataset
 from torch.utils.data import Sampler
 
 __all__ = ["DomainBatchSampler", "ShardSampler"]
@@ -22,28 +23,37 @@ class DomainBatchSampler(Sampler[list[tuple[int, int]]]):
     would be divided by the world size.
 
     Args:
-        domains: domain name of each item of the dataset.
+        dataset: whose ``data`` are items; "domain" of an item is the name of its domain.
         batch_size: volumes per batch and process. A domain's last batch of an epoch may be smaller.
         sampling: how often a domain is drawn. "proportional" to its number of volumes, so that an epoch sees every
             volume once (with several processes, a last batch smaller than their number is filled up); "even"; or a
             temperature T of 1 or more, which draws a domain of n volumes in proportion to n^(1/T). The number of
             steps per epoch is the same for all.
         seed: of the order.
+        domain: of items that do not tell theirs.
 
     Raises:
         ValueError: for an invalid batch size or sampling.
 
     Example:
-        >>> sampler = DomainBatchSampler(["brain", "brain", "liver"], batch_size=2)
+        >>> from monai.data import Dataset
+        >>> scans = Dataset([{"domain": "brain"}, {"domain": "brain"}, {"domain": "liver"}])
+        >>> sampler = DomainBatchSampler(scans, batch_size=2)
         >>> sorted(sorted(index for index, _ in batch) for batch in sampler)
         [[0, 1], [2]]
     """
 
     def __init__(
-        self, domains: Sequence[str], batch_size: int, sampling: str | float = "proportional", seed: int = 0
+        self,
+        dataset: Dataset,
+        batch_size: int,
+        sampling: str | float = "proportional",
+        seed: int = 0,
+        domain: str = "",
     ) -> None:
         if not isinstance(batch_size, int) or batch_size < 1:
             raise ValueError(f"batch_size is {batch_size!r}, but must be a positive integer.")
+        domains = [str(item.get("domain", domain)) for item in dataset.data]
         self.indices = {name: [i for i, d in enumerate(domains) if d == name] for name in sorted(set(domains))}
         self.batch_size = batch_size
         self.temperature = _temperature(sampling)

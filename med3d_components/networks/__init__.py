@@ -1,12 +1,6 @@
 """Networks that the bundles name in ``_target_``."""
 
-from med3d_components.networks.architectures import (
-    ARCHITECTURES,
-    classification_net,
-    coarse_net,
-    restoration_net,
-    segmentation_net,
-)
+from med3d_components.networks.build import ARCHITECTURES, build_network
 from med3d_components.networks.cascade import CascadeNet
 from med3d_components.networks.classification import Med3DClassificationNet
 from med3d_components.networks.dense_aspp import DenseASPP3D, Med3DDenseASPPNet
@@ -32,8 +26,5 @@ __all__ = [
     "Med3DNet",
     "Med3DRestorationNet",
     "Med3DSegmentationNet",
-    "classification_net",
-    "coarse_net",
-    "restoration_net",
-    "segmentation_net",
+    "build_network",
 ]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
-from med3d_components.networks.architectures import coarse_net
 from med3d_components.networks.dense_aspp import Med3DDenseASPPNet
 
 if TYPE_CHECKING:
@@ -25,25 +25,29 @@ class CascadeNet(Med3DDenseASPPNet):
     gradients nor a training mode.
 
     Args:
-        coarse: arguments of the coarse network, see :func:`coarse_net`.
+        make_coarse: makes the coarse network, which has one domain, after the fine one.
         coarse_checkpoint: file to load the coarse network from, see :meth:`load_coarse`; None where the weights of both
             networks are loaded afterwards.
         **fine: arguments of the fine network, see :class:`Med3DDenseASPPNet`.
 
     Raises:
-        ValueError: unless the coarse network has one domain, or for an argument that either network refuses.
+        ValueError: for an argument that either network refuses.
 
     Example:
-        >>> network = CascadeNet(coarse={"num_classes": {"liver": 2}, "depth": 10}, depth=10, region=(64, 64, 64))
+        >>> from med3d_components.networks.med3d import Med3DNet
+        >>> network = CascadeNet(lambda: Med3DNet({"liver": 2}, depth=10), depth=10, roi_size=(64, 64, 64))
         >>> network.locate(torch.zeros(1, 1, 32, 40, 48)).shape
         torch.Size([1, 2, 32, 40, 48])
     """
 
     def __init__(
-        self, coarse: Mapping[str, Any], coarse_checkpoint: str | os.PathLike[str] | None = None, **fine: Any
+        self,
+        make_coarse: Callable[[], nn.Module],
+        coarse_checkpoint: str | os.PathLike[str] | None = None,
+        **fine: Any,
     ) -> None:
         super().__init__(**fine)
-        self.coarse = coarse_net(**coarse).requires_grad_(False).eval()
+        self.coarse = make_coarse().requires_grad_(False).eval()
         if coarse_checkpoint is not None:
             self.load_coarse(coarse_checkpoint)
 

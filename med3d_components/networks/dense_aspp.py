@@ -158,10 +158,10 @@ class Med3DDenseASPPNet(nn.Module):
     Args:
         num_classes: background included.
         depth: of the encoder, see :class:`DilatedResNet`; the paper's is 152.
-        region: size in voxels that the network is trained on, (H, W, D). It decides only which rates fit; the network
+        roi_size: size in voxels that the network is trained on, (H, W, D). It decides only which rates fit; the network
             takes any size.
         rates: of DenseASPP.
-        scaled: scale the rates to the region, see :func:`fit_rates`, rather than refuse those that do not fit.
+        scaled: scale the rates to that size, see :func:`fit_rates`, rather than refuse those that do not fit.
         checkpointing: while training, compute the activations inside the blocks of encoder and DenseASPP again in the
             backward pass, rather than keep them: the same outputs, gradients and BatchNorm statistics for much less
             memory and the time of a second forward pass.
@@ -174,10 +174,10 @@ class Med3DDenseASPPNet(nn.Module):
         rates: those really used.
 
     Raises:
-        ValueError: for fewer than two classes, a region that is not three positive integers, or rates that do not fit.
+        ValueError: for fewer than two classes, a roi_size that is not three positive integers, rates that do not fit.
 
     Example:
-        >>> network = Med3DDenseASPPNet(num_classes=2, depth=10, region=(64, 64, 32))
+        >>> network = Med3DDenseASPPNet(num_classes=2, depth=10, roi_size=(64, 64, 32))
         >>> network.rates, network(torch.zeros(1, 1, 64, 60, 33)).shape
         ((1, 1, 1, 2, 2), torch.Size([1, 2, 64, 60, 33]))
     """
@@ -186,7 +186,7 @@ class Med3DDenseASPPNet(nn.Module):
         self,
         num_classes: int = 2,
         depth: int = 152,
-        region: Sequence[int] = (128, 128, 128),
+        roi_size: Sequence[int] = (128, 128, 128),
         rates: Sequence[int] = RATES,
         scaled: bool | str = True,
         checkpointing: bool | str = False,
@@ -198,11 +198,11 @@ class Med3DDenseASPPNet(nn.Module):
         super().__init__()
         if num_classes < 2:
             raise ValueError(f"num_classes is {num_classes}, but must be 2 or more, background included.")
-        if len(region) != 3 or min(region) < 1:
-            raise ValueError(f"region is {region!r}, but must be three positive integers.")
+        if len(roi_size) != 3 or min(roi_size) < 1:
+            raise ValueError(f"roi_size is {roi_size!r}, but must be three positive integers.")
         scaled, checkpointing = as_flag("scaled", scaled), as_flag("checkpointing", checkpointing)
         # The encoder rounds a size up to a multiple of its stride.
-        self.rates = fit_rates(rates, -(-min(region) // DilatedResNet.output_stride), scaled)
+        self.rates = fit_rates(rates, -(-min(roi_size) // DilatedResNet.output_stride), scaled)
         self.encoder = DilatedResNet(depth, **encoder)
         if checkpointing:
             for name in ("layer1", "layer2", "layer3", "layer4"):

@@ -7,6 +7,7 @@ from med3d_components.transforms.cube import LoadImageCubed
 from med3d_components.transforms.distortion import RandBezierIntensityd, RandFlipsd
 from med3d_components.transforms.domain import CheckImaged, CheckLabeld, RandDomainCropd, SelectChanneld
 from med3d_components.transforms.fast import FastClipIntensityPercentilesd, FastLoadImaged
+from med3d_components.transforms.intensity import ClipIntensityd, KeepLargestComponentsd, ZScored
 from med3d_components.transforms.inversion import InvertToLabelsd
 from med3d_components.transforms.paint import RandPaintd
 from med3d_components.transforms.region import EnsureSpacingd, RandRegionOfInterestd
@@ -17,10 +18,12 @@ from med3d_components.transforms.tissue import RandTissueCropd
 __all__ = [
     "CheckImaged",
     "CheckLabeld",
+    "ClipIntensityd",
     "EnsureSpacingd",
     "FastClipIntensityPercentilesd",
     "FastLoadImaged",
     "InvertToLabelsd",
+    "KeepLargestComponentsd",
     "LoadImageCubed",
     "MedianSpacing",
     "MedianSpacingd",
@@ -32,4 +35,5 @@ __all__ = [
     "RandRegionOfInterestd",
     "RandTissueCropd",
     "SelectChanneld",
+    "ZScored",
 ]

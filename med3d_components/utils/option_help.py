@@ -17,13 +17,13 @@ WIDTH, INDENT = 98, 4
 
 
 def option_names(config: Mapping[str, Any]) -> list[str]:
-    """Return the options of a config, in its order: what stands above ``preflight`` and in the table of all options.
+    """Return the options of a config, in its order: what stands in its first part and in the table of all options.
 
     Example:
-        >>> option_names({"imports": [], "epochs": 3, "_desc_depth": "...", "depth": 10, "preflight": {}, "spacing": 1})
+        >>> option_names({"epochs": 3, "_desc_depth": "...", "depth": 10, "_desc_bundle": "...", "spacing": 1})
         ['epochs', 'depth']
     """
-    return [name for name in takewhile(lambda name: name != "preflight", config) if name in OPTIONS]
+    return [name for name in takewhile(lambda name: name != "_desc_bundle", config) if name in OPTIONS]
 
 
 def describe_options(config: Mapping[str, Any], run_id: str = "") -> str:
@@ -64,8 +64,9 @@ def default_text(value: Any) -> str:
     """
     if is_expression(value):
         text = value if isinstance(value, str) else ""
-        if found := re.fullmatch(r"\$?@bundle_root(?: \+ '/(.*)')?", text):
-            return f"{found[1]} in the bundle" if found[1] else "the bundle"
+        if found := re.fullmatch(r"\$?@(bundle_root|run_dir)(?: \+ '/(.*)')?", text):
+            folder = "the bundle" if found[1] == "bundle_root" else "run_dir"
+            return f"{found[2]} in {folder}" if found[2] else folder
         if (name := text.removeprefix("@")) in OPTIONS:
             return f"that of --{name}"
         return "computed"

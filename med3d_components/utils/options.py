@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["OPTIONS", "PATHS", "Option", "check_value", "is_expression"]
+__all__ = ["OPTIONS", "PATHS", "RENAMED", "Option", "check_value", "is_expression"]
 
 NULLS = ("null", "none")
 """What people type for a JSON null, in any case; Fire hands ``null`` over as text."""
@@ -201,7 +201,6 @@ COUNT = Option("integer", 1)
 WHOLE = Option("integer", 0)
 FLAG = Option("flag")
 PATH = Option("path")
-VOXELS = Option("integer", 1, count=3)
 MM = Option("number", 0, above=True, count=3)
 DISTANCE = Option("number", 0)
 PROBABILITY = Option("number", 0, 1)
@@ -215,6 +214,7 @@ OPTIONS = {
     "dataset_dir": PATH,
     "output_dir": PATH,
     "output_postfix": Option("text"),
+    "run_dir": PATH,
     "ckpt_dir": PATH,
     "cache_dir": Option("path", null=True),
     "cache_gb": POSITIVE,
@@ -262,15 +262,11 @@ OPTIONS = {
     # What the network sees of a scan.
     "spacing": MM,
     "cube_spacing": Option("number", 0, above=True, count=3, single=True),
-    "cube_size": Option("integer", 1, count=3, single=True),
-    "size": VOXELS,
-    "region": VOXELS,
-    "max_region": VOXELS,
+    "patch_size": Option("integer", 1, count=3, single=True),
     "margin": Option("integer", 0, count=3),
     "margin_mm": Option("number", 0, count=3, single=True),
-    "window": INTERVAL,
-    "range": INTERVAL,
     "intensity_range": Option("number", count=2, rising=True, null=True),
+    "output_range": INTERVAL,
     "percentiles": Option("number", 0, 100, count=2, rising=True),
     # Augmentation and distortion.
     "cubes_per_scan": COUNT,
@@ -293,3 +289,15 @@ OPTIONS = {
     "fuse": FLAG,
     "components": Option("integer", 1, null=True),
 }
+
+RENAMED = {
+    "bf16": "precision",
+    "max_region": "patch_size",
+    "region": "patch_size",
+    "size": "patch_size",
+    "cube_size": "patch_size",
+    "window": "intensity_range",
+    "range": "output_range",
+    "fold_batch_norm": "fuse",
+}
+"""Options of version 0.1 to those that took their place."""

@@ -6,37 +6,41 @@ import inspect
 import os
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import fire
 import torch
-from monai.bundle import ConfigParser, run
+from monai.bundle import ConfigParser, ConfigWorkflow, run
 
 from med3d_components.utils.causes import show_cause
 from med3d_components.utils.command_line import check_known
 from med3d_components.utils.machine import limit_threads
 from med3d_components.utils.option_help import describe_options, option_names
-from med3d_components.utils.options import OPTIONS, PATHS, check_value, is_expression
+from med3d_components.utils.options import OPTIONS, PATHS, RENAMED, check_value, is_expression
 
 __all__ = ["check_options", "preflight"]
 
-WRITTEN = ("output_dir", "ckpt_dir", "cache_dir")
+WRITTEN = ("run_dir", "ckpt_dir", "output_dir", "cache_dir")
 """Options that name folders to write."""
 
 
-def preflight() -> None:
+def preflight(workflow: ConfigWorkflow) -> None:
     """Check the options of the run whose config this is a part of; the first entry of every ``initialize``.
 
     On MONAI's command line it also answers ``--help``, refuses an id that no config has, which MONAI would take without
-    a word, and makes a foreseeable error end in its one line.
+    a word, and makes a foreseeable error end in its one line. The folder of the bundle, which the config finds by who
+    reads it, is kept, so that it is the same for whoever asks later.
+
+    Args:
+        workflow: that reads the config.
 
     Raises:
         ValueError: for an option that is unknown or has a value that is not allowed, and for a folder that cannot be
             written.
     """
-    config = _config_being_read()
+    config = workflow.parser
     typed = _typed(sys.argv)
     if typed is not None:
         sys.excepthook = show_cause
@@ -48,11 +52,12 @@ def preflight() -> None:
             files = ConfigParser.load_config_files(fire.parser.DefaultParseValue(typed["config_file"]))
             known = {*files, *inspect.signature(run).parameters}
             for name in typed:
-                check_known(name.replace("::", "#").split("#")[0].removeprefix("+"), known, "the configs")
-    changes = check_options(config.get(), typed or {})
-    if changes:
-        config.update(changes)
-        config.parse()  # what was resolved so far is forgotten with the old values
+                top = name.replace("::", "#").split("#")[0].removeprefix("+")
+                _check_renamed([top])
+                check_known(top, known, "the configs")
+    changes = {"bundle_root": config.get_parsed_content("bundle_root"), **check_options(config.get(), typed or {})}
+    config.update(changes)
+    config.parse()  # what was resolved so far is forgotten with the old values
     _check_device(config)
     for name in WRITTEN:
         if name in config and (folder := config.get_parsed_content(name)) is not None:
@@ -72,12 +77,13 @@ def check_options(config: Mapping[str, Any], typed: Mapping[str, str] | None = N
         into numbers where they are digits, and cuts off at ``#``; null for ``null``; home folders for ``~``.
 
     Raises:
-        ValueError: for a value that is not allowed.
+        ValueError: for a value that is not allowed, or an option that has another name now.
 
     Example:
         >>> check_options({"epochs": 3, "cache_dir": "null", "depth": "@other"})
         {'cache_dir': None}
     """
+    _check_renamed(config)
     changes = {}
     for name in option_names(config):
         option, value = OPTIONS[name], config[name]
@@ -90,15 +96,10 @@ def check_options(config: Mapping[str, Any], typed: Mapping[str, str] | None = N
     return changes
 
 
-def _config_being_read() -> ConfigParser:
-    """Return the config that is being resolved: MONAI tells its components nothing of it but what they refer to."""
-    frame = inspect.currentframe()
-    while frame is not None:
-        parser = frame.f_locals.get("self")
-        if isinstance(parser, ConfigParser):
-            return parser
-        frame = frame.f_back
-    raise ValueError("preflight is a part of a bundle's config and has no use elsewhere; call check_options.")
+def _check_renamed(names: Iterable[str]) -> None:
+    for name in names:
+        if name in RENAMED:
+            raise ValueError(f"--{name} is called --{RENAMED[name]} since version 0.2.")
 
 
 def _typed(argv: Sequence[str]) -> dict[str, str] | None:

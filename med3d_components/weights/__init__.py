@@ -1,7 +1,22 @@
 """Published weights: what they are (cards), and one loader that says what it did."""
 
-from med3d_components.weights.cards import CARDS, WeightCard
+from med3d_components.weights.cards import (
+    CARDS,
+    WeightCard,
+    default_learning_rate,
+    expected_intensity_range,
+    expected_output_range,
+)
 from med3d_components.weights.loader import load_checkpoint, load_encoder
 from med3d_components.weights.report import LoadReport
 
-__all__ = ["CARDS", "LoadReport", "WeightCard", "load_checkpoint", "load_encoder"]
+__all__ = [
+    "CARDS",
+    "LoadReport",
+    "WeightCard",
+    "default_learning_rate",
+    "expected_intensity_range",
+    "expected_output_range",
+    "load_checkpoint",
+    "load_encoder",
+]

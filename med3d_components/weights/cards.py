@@ -7,13 +7,21 @@ where its card has no sha256.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from med3d_components.data.domains import DOMAINS_3DSEG8
 from med3d_components.networks.resnet import DEPTHS
 
-__all__ = ["CARDS", "WeightCard", "find_card"]
+__all__ = [
+    "CARDS",
+    "WeightCard",
+    "default_learning_rate",
+    "expected_intensity_range",
+    "expected_output_range",
+    "find_card",
+]
 
 
 @dataclass(frozen=True)
@@ -178,3 +186,44 @@ def find_card(source: str, depth: int) -> WeightCard:
             "use one of these."
         )
     return family[depth]
+
+
+def default_learning_rate(source: str) -> float:
+    """Return the learning rate of an encoder as in the paper: 0.01 from scratch, 0.001 from pre-trained weights.
+
+    Args:
+        source: of the weights, or "none".
+
+    Example:
+        >>> default_learning_rate("none"), default_learning_rate("medicalnet")
+        (0.01, 0.001)
+    """
+    return 0.01 if str(source).lower() == "none" else 0.001
+
+
+def expected_intensity_range(architecture: str, otherwise: Sequence[float] | None) -> Sequence[float] | None:
+    """Return the range of HU that the weights of an architecture were trained with: Models Genesis, -1000 to 1000.
+
+    Args:
+        architecture: "resnet" or "genesis".
+        otherwise: for the ResNet, whose published weights fix none.
+
+    Example:
+        >>> expected_intensity_range("genesis", otherwise=(-200, 250))
+        [-1000, 1000]
+    """
+    return [-1000, 1000] if architecture == "genesis" else otherwise
+
+
+def expected_output_range(architecture: str, otherwise: Sequence[float]) -> Sequence[float]:
+    """Return what that range is scaled to: Models Genesis, 0 to 1.
+
+    Args:
+        architecture: "resnet" or "genesis".
+        otherwise: for the ResNet.
+
+    Example:
+        >>> expected_output_range("resnet", otherwise=(-1, 1))
+        (-1, 1)
+    """
+    return [0, 1] if architecture == "genesis" else otherwise

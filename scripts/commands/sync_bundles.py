@@ -1,4 +1,4 @@
-"""The code of ``scripts/sync_bundles.py``: copies of files, and of a config's values in its text."""
+"""The code of ``scripts/sync_bundles.py``: copies of files, and of the last part of the configs."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ FILES = {
     "configs/logging.conf": CANONICAL / "logging.conf",
     "configs/multi_gpu_train.json": CANONICAL / "multi_gpu_train.json",
 }
+WIRING = '"_desc_wiring"'
 
 
 def sync(check: bool = False, bundles: str | None = None) -> None:
-    """Copy the canonical files and engine wiring into every bundle.
+    """Copy the canonical files and the wiring of the engines into every bundle.
 
     Args:
         check: change nothing; print what differs and exit with 1 if anything does.
@@ -30,10 +31,10 @@ def sync(check: bool = False, bundles: str | None = None) -> None:
     different, folder = [], Path(bundles) if bundles else ROOT / "bundles"
     for bundle in sorted(path.parent.parent for path in folder.glob("*/configs/metadata.json")):
         wanted = {bundle / target: source.read_text(encoding="utf-8") for target, source in FILES.items()}
-        for name in ("train.json", "inference.json"):
+        for name in ("train.json", "evaluate.json", "inference.json"):
             config = bundle / "configs" / name
-            engine = (CANONICAL / name).read_text(encoding="utf-8")
-            wanted[config] = with_engine(config.read_text(encoding="utf-8"), engine)
+            wiring = (CANONICAL / name).read_text(encoding="utf-8")
+            wanted[config] = with_wiring(config.read_text(encoding="utf-8"), wiring)
         readme = bundle / "docs" / "README.md"
         wanted[readme] = with_options(readme.read_text(encoding="utf-8"), bundle / "configs")
         for path, text in wanted.items():
@@ -47,22 +48,25 @@ def sync(check: bool = False, bundles: str | None = None) -> None:
     print(f"{len(different)} copies written." if not check else "All copies are equal.")
 
 
-def with_engine(config: str, engine: str) -> str:
-    """Return the text of a config with the values of all ids of the engine block replaced.
+def with_wiring(config: str, wiring: str) -> str:
+    """Return the text of a config with its last part, from ``_desc_wiring`` on, replaced.
 
-    Works on the text, so that the layout of the rest, which people wrote, stays.
+    Args:
+        config: its text.
+        wiring: text of a config that holds that part alone.
 
     Raises:
-        ValueError: if the config lacks one of the ids.
+        ValueError: if the config has no such part.
+
+    Example:
+        >>> with_wiring('{"a": 1, "_desc_wiring": "old"}', '{"_desc_wiring": "new", "run": "%training"}')
+        '{"a": 1, "_desc_wiring": "new", "run": "%training"}'
     """
-    for section, block in json.loads(engine).items():
-        parts = list(block) if section in ("train", "validate") else []
-        paths: list[tuple[str, ...]] = [(section, part) for part in parts] or [(section,)]
-        for path in paths:
-            start, end = find_value(config, path)
-            source_start, source_end = find_value(engine, path)
-            config = config[:start] + engine[source_start:source_end] + config[end:]
-    return config
+    if WIRING not in config:
+        raise ValueError(
+            f"A config has no {WIRING}, where the part begins that all bundles share; add it."
+        )
+    return config[: config.index(WIRING)] + wiring[wiring.index(WIRING) :]
 
 
 def with_options(readme: str, configs: Path) -> str:
@@ -80,28 +84,3 @@ def with_options(readme: str, configs: Path) -> str:
         return f"{found[1]}{option_table(config)}\n{found[3]}"
 
     return re.sub(r"(<!-- options: (\S+) -->\n).*?(<!-- end -->)", table, readme, flags=re.DOTALL)
-
-
-def find_value(text: str, path: tuple[str, ...]) -> tuple[int, int]:
-    """Return where the value of a key, or of a key inside an object, starts and ends in the text of a JSON object.
-
-    Example:
-        >>> find_value('{"a": {"b": 12}}', ("a", "b"))
-        (12, 14)
-    """
-    decoder, start, end = json.JSONDecoder(), 0, len(text)
-    for key in path:
-        position = text.index("{", start) + 1
-        while True:
-            position = text.find('"', position, end)
-            if position < 0:
-                raise ValueError(f"There is no {'#'.join(path)} in the config; add it, its value is filled in.")
-            found, colon = decoder.raw_decode(text, position)
-            start = text.index(":", colon) + 1
-            start += len(text[start:]) - len(text[start:].lstrip())
-            _, value_end = decoder.raw_decode(text, start)
-            if found == key:
-                end = value_end
-                break
-            position = value_end
-    return start, end

@@ -1,0 +1,86 @@
+"""Build a network from settings: from those of a config, and again from those that a training wrote.
+
+"resnet" stands for the dilated ResNet of Med3D and the heads that the paper puts on it, "genesis" for the U-Net of
+Models Genesis. Settings of the ResNet, such as its depth, have no meaning for the U-Net and are not used there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from med3d_components.networks.cascade import CascadeNet
+from med3d_components.networks.classification import Med3DClassificationNet
+from med3d_components.networks.genesis import GenesisUNet
+from med3d_components.networks.genesis_transfer import GenesisClassificationNet, GenesisSegmentationNet
+from med3d_components.networks.med3d import Med3DNet
+from med3d_components.networks.restoration import Med3DRestorationNet
+from med3d_components.networks.segmentation import Med3DSegmentationNet
+
+__all__ = ["ARCHITECTURES", "NETWORKS", "build_network"]
+
+ARCHITECTURES = ("resnet", "genesis")
+
+NETWORKS: Mapping[str, Mapping[str, type[nn.Module]]] = {
+    "domains": {"resnet": Med3DNet},
+    "segmentation": {"resnet": Med3DSegmentationNet, "genesis": GenesisSegmentationNet},
+    "classification": {"resnet": Med3DClassificationNet, "genesis": GenesisClassificationNet},
+    "coarse": {"resnet": Med3DNet, "genesis": GenesisSegmentationNet},
+    "cascade": {"resnet": CascadeNet},
+    "restoration": {"resnet": Med3DRestorationNet, "genesis": GenesisUNet},
+}
+"""Task to architecture to network."""
+
+RESNET_ONLY = ("depth", "shortcut_type", "in_channels", "dilations", "preactivation", "widths")
+
+
+def build_network(settings: Mapping[str, Any], frozen_stages: Sequence[str] = (), **training: Any) -> nn.Module:
+    """Return a network in evaluation mode; its ``settings`` are those that build it again.
+
+    Args:
+        settings: the task, see ``NETWORKS``; the architecture, by default "resnet"; and arguments of the network's
+            class. The coarse network of a cascade has settings of its own under "coarse", and one domain.
+        frozen_stages: of the ResNet, that do not learn.
+        **training: arguments of the network's class that matter in training only, such as dropout, or that choose
+            among what was trained, as the domain does.
+
+    Raises:
+        ValueError: for another task or architecture, stages to freeze in the U-Net, a coarse network that does not
+            have exactly one domain, or what the network refuses.
+
+    Example:
+        >>> network = build_network({"task": "segmentation", "num_classes": 3, "depth": 10})
+        >>> network.settings["shortcut_type"], network.training
+        ('B', False)
+    """
+    arguments = {**settings, **training}
+    task, architecture = arguments.pop("task"), arguments.pop("architecture", "resnet")
+    if task not in NETWORKS:
+        raise ValueError(f"task is {task!r}, but must be one of {', '.join(NETWORKS)}.")
+    if architecture not in NETWORKS[task]:
+        raise ValueError(f"architecture is {architecture!r}, but must be one of {', '.join(NETWORKS[task])}.")
+    if architecture == "genesis":
+        if frozen_stages:
+            raise ValueError(
+                f"frozen_stages is {frozen_stages!r}, but these are stages of the ResNet: leave it out, or "
+                "choose --architecture resnet."
+            )
+        arguments = {name: value for name, value in arguments.items() if name not in RESNET_ONLY}
+    elif frozen_stages:
+        arguments["frozen_stages"] = frozen_stages
+    if task == "coarse":
+        if len(arguments["num_classes"]) != 1:
+            domains = arguments["num_classes"]
+            raise ValueError(f"num_classes of the coarse network is {domains!r}, but must have exactly one domain.")
+        if architecture == "genesis":
+            (arguments["num_classes"],) = arguments["num_classes"].values()
+    if task == "cascade":
+        arguments["make_coarse"] = partial(build_network, arguments.pop("coarse"))
+    network = NETWORKS[task][architecture](**arguments).eval()
+    network.settings = {**settings, **network.encoder.settings}
+    if isinstance(network, CascadeNet):
+        network.settings |= {"coarse": network.coarse.settings, "rates": list(network.rates), "scaled": False}
+    return network
