@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from med3d_components.weights.reading import WeightFile
+from med3d_components.weights.read import WeightFile
 from med3d_components.weights.report import LoadReport, percent, summarise
 
 __all__ = ["Fit", "compare", "copy_entries"]

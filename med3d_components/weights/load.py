@@ -17,8 +17,8 @@ from med3d_components.weights.architecture import domain_mismatch, infer_setting
 from med3d_components.weights.cards import CARDS, WeightCard, find_card
 from med3d_components.weights.fitting import copy_entries
 from med3d_components.weights.hub import download
-from med3d_components.weights.layouts import adapt_stem, encoder_entries, fold_shortcut_biases, stem_channels
-from med3d_components.weights.reading import WeightFile, read_weights
+from med3d_components.weights.identify import adapt_stem, encoder_entries, fold_shortcut_biases, stem_channels
+from med3d_components.weights.read import WeightFile, read_weights
 from med3d_components.weights.report import LoadReport
 
 __all__ = ["load_checkpoint", "load_encoder"]
