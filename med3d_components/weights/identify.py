@@ -1,12 +1,24 @@
-"""Bring the entries of a published file to the names and shapes of an encoder."""
+"""Tell from names and shapes what a file holds, bring it to an encoder's own, and say how it differs from a network."""
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
+from typing import Any
 
 import torch
+from monai.networks.nets.resnet import ResNetBottleneck
 
-__all__ = ["adapt_stem", "encoder_entries", "fold_shortcut_biases", "stem_channels"]
+from med3d_components.networks.resnet import DEPTHS
+
+__all__ = [
+    "adapt_stem",
+    "domain_mismatch",
+    "encoder_entries",
+    "fold_shortcut_biases",
+    "infer_settings",
+    "mismatch",
+    "stem_channels",
+]
 
 State = dict[str, torch.Tensor]
 
@@ -14,6 +26,9 @@ State = dict[str, torch.Tensor]
 # Models Genesis U-Net.
 HEADS = ("conv_seg.", "fc.", "up_tr", "out_tr.")
 STEM = "conv1.weight"
+NAMES = {"resnet": "a ResNet", "genesis": "a Models Genesis U-Net"}
+# The settings that decide whether the weights of a ResNet fit; in_channels is adapted instead.
+DECISIVE = ("depth", "shortcut_type", "dilations", "preactivation")
 
 
 def encoder_entries(state: State, wanted: Container[str]) -> tuple[State, tuple[str, ...]]:
@@ -64,3 +79,90 @@ def adapt_stem(state: State, in_channels: int) -> tuple[State, list[str]]:
     adapted = state[STEM].sum(dim=1, keepdim=True).expand(-1, in_channels, -1, -1, -1) / in_channels
     old = "RGB" if channels == 3 else f"{channels} channel(s)"
     return {**state, STEM: adapted}, [f"{STEM}: {old} summed, spread over {in_channels} channel(s)"]
+
+
+def infer_settings(state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+    """Return the architecture of an encoder's entries, and depth, shortcut type and pre-activation of a ResNet.
+
+    Empty if they are of no known network. Dilations have no parameters and cannot be told.
+    """
+    if any(name.startswith("down_tr") for name in state):
+        return {"architecture": "genesis"}
+    blocks = tuple(len({name.split(".")[1] for name in state if name.startswith(f"layer{n}.")}) for n in range(1, 5))
+    bottleneck = any(".conv3." in name for name in state)
+    for depth, architecture in DEPTHS.items():
+        if architecture.blocks == blocks and (architecture.block is ResNetBottleneck) == bottleneck:
+            shortcut_type = "B" if any(".downsample." in name for name in state) else "A"
+            preactivation = _is_preactivation(state)
+            return {
+                "architecture": "resnet",
+                "depth": depth,
+                "shortcut_type": shortcut_type,
+                "preactivation": preactivation,
+            }
+    return {}
+
+
+def mismatch(file: Mapping[str, Any], network: Mapping[str, Any]) -> str | None:
+    """Say how a file's settings differ from a network's and what to set, or return None if they agree.
+
+    Settings that the file does not state are taken to agree.
+    """
+    architecture = file.get("architecture", network["architecture"])
+    if architecture != network["architecture"]:
+        return (
+            f"the file holds {NAMES.get(architecture, architecture)}, but the network is "
+            f"{NAMES[network['architecture']]}: choose --architecture {architecture}, or give another file"
+        )
+    different = {key: file[key] for key in DECISIVE if key in file and _plain(file[key]) != _plain(network[key])}
+    if architecture == "genesis" or not different:
+        return None
+    changes = ", ".join(f"{key}={_plain(value)!r}" for key, value in different.items())
+    return (
+        f"the file holds {_describe({**network, **file})}, but the network is {_describe(network)}: "
+        f"build the network with {changes}, or give another file"
+    )
+
+
+def domain_mismatch(file: Mapping[str, torch.Tensor], network: Mapping[str, torch.Tensor]) -> str | None:
+    """Name the domains that a file and a :class:`Med3DNet` do not share, or return None if all agree.
+
+    Args:
+        file: entries of the whole file.
+        network: entries of the whole network.
+    """
+    in_file, in_network = _classes_by_domain(file), _classes_by_domain(network)
+    if not in_file or not in_network:
+        return None
+    parts = []
+    if missing := [name for name in in_network if name not in in_file]:
+        parts.append(f"the file has no branch for {', '.join(missing)}")
+    if unexpected := [name for name in in_file if name not in in_network]:
+        parts.append(f"the network has no branch for {', '.join(unexpected)}")
+    parts += [
+        f"{name} has {in_file[name]} classes in the file and {classes} in the network"
+        for name, classes in in_network.items()
+        if in_file.get(name, classes) != classes
+    ]
+    return f"{'; '.join(parts)}: build the network with the file's domains {in_file}" if parts else None
+
+
+def _is_preactivation(state: Mapping[str, torch.Tensor]) -> bool:
+    """Look at a block's first BatchNorm: it has the width of the block's input, not of its first convolution."""
+    norm, convolution = state.get("layer1.1.bn1.weight"), state.get("layer1.1.conv1.weight")
+    return norm is not None and convolution is not None and len(norm) == convolution.shape[1] != len(convolution)
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, (list, tuple)) else value
+
+
+def _describe(settings: Mapping[str, Any]) -> str:
+    kind = "pre-activation ResNet" if settings["preactivation"] else "ResNet"
+    dilations = " and ".join(map(str, settings["dilations"]))
+    return f"a {kind}-{settings['depth']} with shortcut {settings['shortcut_type']} and dilations {dilations}"
+
+
+def _classes_by_domain(state: Mapping[str, torch.Tensor]) -> dict[str, int]:
+    names = [name for name in state if name.startswith("branches.") and name.endswith(".weight")]
+    return {name.split(".")[1]: len(state[name]) for name in names}
