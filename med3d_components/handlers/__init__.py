@@ -3,12 +3,12 @@
 from med3d_components.handlers.checkpoint import StrictCheckpointLoader, TrainingCheckpoint
 from med3d_components.handlers.early_stop import EarlyStop
 from med3d_components.handlers.epoch import EpochSeeder
-from med3d_components.handlers.output import FreshOutput, PredictionTable, ScanReport
+from med3d_components.handlers.inference import FreshOutput, PredictionTable, ScanReport
 from med3d_components.handlers.pictures import ClassificationPictures, OverlayPictures, RestorationPictures
-from med3d_components.handlers.pretrained import PretrainedEncoder
 from med3d_components.handlers.progress import ProgressBar
-from med3d_components.handlers.report import CaseReport, EvaluationReport, TrainingReport
+from med3d_components.handlers.start import PretrainedEncoder
 from med3d_components.handlers.summary import RunSummary
+from med3d_components.handlers.training import CaseReport, EvaluationReport, TrainingReport
 
 __all__ = [
     "CaseReport",
