@@ -11,7 +11,7 @@ from typing import Any
 import ignite.distributed as idist
 from ignite.engine import Engine, Events
 
-from med3d_components.visualize import draw_cubes, draw_overlays, draw_restorations, draw_roc
+from med3d_components.handlers.drawing import draw_cubes, draw_overlays, draw_restorations, draw_roc
 
 __all__ = ["ClassificationPictures", "OverlayPictures", "RestorationPictures"]
 

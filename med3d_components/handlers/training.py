@@ -13,8 +13,8 @@ from ignite.engine import Engine, Events
 from matplotlib.image import imread
 from torch.utils.tensorboard import SummaryWriter
 
+from med3d_components.handlers.drawing import draw_curves
 from med3d_components.utils import as_flag, is_nan, move_aside, write_json, write_table
-from med3d_components.visualize import draw_curves
 
 __all__ = ["CaseReport", "EvaluationReport", "TrainingReport"]
 
