@@ -2,13 +2,13 @@
 
 from med3d_components.handlers.checkpoint import StrictCheckpointLoader, TrainingCheckpoint
 from med3d_components.handlers.early_stop import EarlyStop
-from med3d_components.handlers.epoch import EpochSeeder
-from med3d_components.handlers.output import FreshOutput, PredictionTable, ScanReport
+from med3d_components.handlers.evaluation import CaseReport, EvaluationReport
+from med3d_components.handlers.inference import FreshOutput, PredictionTable, ScanReport
 from med3d_components.handlers.pictures import ClassificationPictures, OverlayPictures, RestorationPictures
-from med3d_components.handlers.pretrained import PretrainedEncoder
 from med3d_components.handlers.progress import ProgressBar
-from med3d_components.handlers.report import CaseReport, EvaluationReport, TrainingReport
+from med3d_components.handlers.start import EpochSeeder, PretrainedEncoder
 from med3d_components.handlers.summary import RunSummary
+from med3d_components.handlers.training import TrainingReport
 
 __all__ = [
     "CaseReport",

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import ignite.distributed as idist
-from ignite.engine import Engine, Events
+from ignite.engine import Engine
 
-from med3d_components.visualize import draw_cubes, draw_overlays, draw_restorations, draw_roc
+from med3d_components.handlers.base import CaseCollector
+from med3d_components.handlers.drawing import draw_cubes, draw_overlays, draw_restorations, draw_roc
 
-__all__ = ["ClassificationPictures", "OverlayPictures", "RestorationPictures"]
+__all__ = ["PICTURES", "ClassificationPictures", "OverlayPictures", "RestorationPictures"]
+
+PICTURES = ("overlays.png", "cubes.png", "roc.png", "restored.png")
+"""Names of all pictures that validations leave."""
 
 
-class OverlayPictures:
+class OverlayPictures(CaseCollector):
     """After each validation: ``overlays.png`` with the first cases of each domain, in three planes.
 
     Args:
@@ -25,37 +27,23 @@ class OverlayPictures:
     """
 
     def __init__(self, output_dir: str | os.PathLike[str], cases: int = 1) -> None:
+        super().__init__()
         self.path = Path(output_dir) / "overlays.png"
         self.cases = cases
-        self.counts: Counter[str] = Counter()
-        self.shown: list[dict[str, Any]] = []
 
-    def attach(self, engine: Engine) -> None:
-        """Attach to an evaluator."""
-        engine.add_event_handler(Events.STARTED, self.start)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self.keep)
-        engine.add_event_handler(Events.COMPLETED, self.draw)
-
-    def start(self) -> None:
-        """Forget the cases of the validation before."""
-        self.counts, self.shown = Counter(), []
-
-    def keep(self, engine: Engine) -> None:
+    def keep(self, item: Mapping[str, Any], output: Mapping[str, Any]) -> None:
         """Keep the first cases of each domain."""
-        for item, output in zip(engine.state.batch, engine.state.output, strict=True):
-            domain = item.get("domain", "")
-            if self.counts[domain] < self.cases:
-                self.counts[domain] += 1
-                volumes = {name: output[name][0].float().cpu() for name in ("image", "label", "pred")}
-                self.shown.append({"title": f"{domain}: {item['case']}".removeprefix(": "), **volumes})
+        domain = item.get("domain", "")
+        if sum(case["domain"] == domain for case in self.kept) < self.cases:
+            title = f"{domain}: {item['case']}".removeprefix(": ")
+            self.kept.append({"title": title, "domain": domain, **_volumes(output)})
 
-    def draw(self) -> None:
+    def write(self, engine: Engine) -> None:
         """Draw the picture."""
-        if idist.get_rank() == 0:
-            draw_overlays(self.path, self.shown)
+        draw_overlays(self.path, self.kept)
 
 
-class ClassificationPictures:
+class ClassificationPictures(CaseCollector):
     """After each validation: ``cubes.png``, what was classified, and ``roc.png``, how well.
 
     Args:
@@ -65,36 +53,28 @@ class ClassificationPictures:
     """
 
     def __init__(self, output_dir: str | os.PathLike[str], classes: Sequence[str], key_metric: str = "val_auc") -> None:
+        super().__init__()
         self.folder = Path(output_dir)
         self.classes = classes
         self.key_metric = key_metric
-        self.slices: dict[str, Any] = {}
 
-    def attach(self, engine: Engine) -> None:
-        """Attach to an evaluator."""
-        engine.add_event_handler(Events.STARTED, lambda: self.slices.clear())
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self.keep)
-        engine.add_event_handler(Events.COMPLETED, self.draw)
-
-    def keep(self, engine: Engine) -> None:
+    def keep(self, item: Mapping[str, Any], output: Mapping[str, Any]) -> None:
         """Keep the middle axial slice of each cube."""
-        for item, output in zip(engine.state.batch, engine.state.output, strict=True):
-            image = output["image"][0]
-            middle = image.shape[2] // 2
-            self.slices[item["case"]] = image[..., middle : middle + 1].float().cpu()
+        image = output["image"][0]
+        middle = image.shape[2] // 2
+        self.kept.append({"case": item["case"], "image": image[..., middle : middle + 1].float().cpu()})
 
-    def draw(self, engine: Engine) -> None:
+    def write(self, engine: Engine) -> None:
         """Draw the pictures; the sheet shows what this process has seen."""
-        if idist.get_rank() > 0:
-            return
         rows, metrics = engine.state.metric_details[self.key_metric], engine.state.metrics
-        cubes = [{**row, "image": self.slices[row["case"]]} for row in rows if row["case"] in self.slices]
+        slices = {cube["case"]: cube["image"] for cube in self.kept}
+        cubes = [{**row, "image": slices[row["case"]]} for row in rows if row["case"] in slices]
         draw_cubes(self.folder / "cubes.png", cubes, self.classes)
         interval = (metrics[f"{self.key_metric}/low"], metrics[f"{self.key_metric}/high"])
         draw_roc(self.folder / "roc.png", rows, "ROC AUC", interval, self.classes)
 
 
-class RestorationPictures:
+class RestorationPictures(CaseCollector):
     """After each validation: ``restored.png``, original, distorted and restored cubes.
 
     Args:
@@ -103,27 +83,21 @@ class RestorationPictures:
     """
 
     def __init__(self, output_dir: str | os.PathLike[str], cubes: int = 6) -> None:
+        super().__init__()
         self.path = Path(output_dir) / "restored.png"
         self.cubes = cubes
-        self.shown: list[dict[str, Any]] = []
 
-    def attach(self, engine: Engine) -> None:
-        """Attach to an evaluator."""
-        engine.add_event_handler(Events.STARTED, lambda: self.shown.clear())
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self.keep)
-        engine.add_event_handler(Events.COMPLETED, self.draw)
+    def keep(self, item: Mapping[str, Any], output: Mapping[str, Any]) -> None:
+        """Keep cubes, no more than are to be drawn."""
+        turn = sum(cube["title"] == item["case"] for cube in self.kept)
+        if turn < self.cubes:
+            self.kept.append({"title": item["case"], "turn": turn, **_volumes(output)})
+            self.kept = sorted(self.kept, key=lambda cube: cube["turn"])[: self.cubes]
 
-    def keep(self, engine: Engine) -> None:
-        """Keep cubes, no more of a case than are to be drawn."""
-        seen = Counter(cube["title"] for cube in self.shown)
-        for item, output in zip(engine.state.batch, engine.state.output, strict=True):
-            if seen[item["case"]] < self.cubes:
-                volumes = {name: output[name][0].float().cpu() for name in ("image", "label", "pred")}
-                self.shown.append({"title": item["case"], "turn": seen[item["case"]], **volumes})
-                seen[item["case"]] += 1
-        self.shown = sorted(self.shown, key=lambda cube: cube["turn"])[: self.cubes]
-
-    def draw(self) -> None:
+    def write(self, engine: Engine) -> None:
         """Draw the picture."""
-        if idist.get_rank() == 0:
-            draw_restorations(self.path, self.shown)
+        draw_restorations(self.path, self.kept)
+
+
+def _volumes(output: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: output[name][0].float().cpu() for name in ("image", "label", "pred")}

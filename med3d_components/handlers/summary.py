@@ -14,6 +14,7 @@ import torch
 from ignite.engine import Engine, Events
 from torch import nn
 
+from med3d_components.handlers.pictures import PICTURES
 from med3d_components.utils.precision import choose_precision
 
 __all__ = ["RunSummary"]
@@ -22,8 +23,6 @@ logger = logging.getLogger(__name__)
 
 PATCHES = ("region", "size", "cube_size")
 """What the settings of the bundles call the voxels that a network sees."""
-
-TABLES, PICTURES = ("metrics.csv", "cases.csv"), ("curves.png", "overlays.png", "cubes.png", "roc.png", "restored.png")
 
 
 class RunSummary:
@@ -108,8 +107,8 @@ class RunSummary:
                 "best": best if state.best_metric_epoch > 0 else "no epoch was validated",
                 "model": str(self.ckpt_dir / "models" / "model.pt"),
                 "encoder": str(self.ckpt_dir / "checkpoints" / "encoder.pt"),
-                "tables": _existing(self.output_dir, TABLES),
-                "pictures": _existing(self.output_dir, PICTURES),
+                "tables": _existing(self.output_dir, ("metrics.csv", "cases.csv")),
+                "pictures": _existing(self.output_dir, ("curves.png", *PICTURES)),
                 "use it": f"python -m monai.bundle run inference --config_file {config}{place} --dataset_dir SCANS",
             }
         )

@@ -7,17 +7,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from ignite.engine import Engine, Events
 from monai.transforms.utils import get_largest_connected_component_mask
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from med3d_components.metrics.dice import UNNAMED, DomainDice
+from med3d_components.metrics.cases import UNNAMED, Baseline
+from med3d_components.metrics.dice import DomainDice
 
 __all__ = ["AverageLabelDice", "IntensityWindowDice"]
 
 
-class BaselineDice(DomainDice):
+class BaselineDice(Baseline, DomainDice):
     """Dice of a predictor that is fitted to the training items when an evaluation starts.
 
     Args:
@@ -32,28 +32,13 @@ class BaselineDice(DomainDice):
         self.training = training
 
     @abstractmethod
-    def fit(self) -> None:
-        """Learn from the training items."""
-
-    @abstractmethod
     def predict(self, domain: str, image: torch.Tensor) -> torch.Tensor:
         """Return the label map (1, H, W, D) of an image (1, H, W, D) of a domain."""
 
-    def attach(self, engine: Engine, name: str, *args: Any, **kwargs: Any) -> None:
-        """Fit when the evaluator starts, then score its cases."""
-        engine.add_event_handler(Events.STARTED, lambda: self.fit())
-        super().attach(engine, name, *args, **kwargs)
-
-    def iteration_completed(self, engine: Engine) -> None:
-        """Score the predictions on the cases of the evaluator's last batch."""
-        for item, output in zip(engine.state.batch, engine.state.output, strict=True):
-            domain, image, label = item.get("domain", UNNAMED), output["image"], output["label"]
-            self.update(domain, item["case"], self.predict(domain, torch.as_tensor(image).cpu()), label.cpu())
-
-    def completed(self, engine: Engine, name: str) -> None:
-        """Write the metric and its parts under its own name, beside the network's."""
-        engine.state.metrics[name] = self.compute()
-        engine.state.metrics |= {f"{name}/{part}": score for part, score in self.summary().items() if part != UNNAMED}
+    def add(self, item: Mapping[str, Any], output: Mapping[str, Any]) -> None:
+        """Score the prediction for the output's "image"."""
+        domain, image = item.get("domain", UNNAMED), torch.as_tensor(output["image"]).cpu()
+        self.update(domain, item["case"], self.predict(domain, image), output["label"].cpu())
 
 
 class AverageLabelDice(BaselineDice):

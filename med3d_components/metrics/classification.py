@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import ignite.distributed as idist
 import numpy as np
-from ignite.engine import Engine, Events
-from ignite.metrics import Metric
 from numpy.typing import ArrayLike
 from scipy.optimize import minimize
 from scipy.special import expit
 from scipy.stats import rankdata
 
 from med3d_components.data.nodules import nodule_volume
+from med3d_components.metrics.cases import Baseline, CaseMetric, mean_of_known
 
 __all__ = ["BinaryClassification", "SizeBaseline", "auc_interval", "roc_auc"]
 
@@ -62,7 +60,7 @@ def auc_interval(scores: ArrayLike, labels: ArrayLike, draws: int = 1000, seed: 
     return float(low), float(high)
 
 
-class BinaryClassification(Metric):
+class BinaryClassification(CaseMetric):
     """ROC AUC of a two-class classifier.
 
     Besides its own value the metric writes into ``engine.state.metrics``: "accuracy", "sensitivity" and "specificity"
@@ -73,8 +71,6 @@ class BinaryClassification(Metric):
 
     The items of ``engine.state.batch`` hold "case", "patient" and "malignancy"; those of ``engine.state.output`` hold
     "pred", the two classes' probabilities (after the softmax), and "label", 0 or 1.
-
-    With several processes the cases of all are gathered, and one that two processes had counts once.
 
     Args:
         classes: names of the two classes, the positive one last.
@@ -89,12 +85,7 @@ class BinaryClassification(Metric):
 
     def __init__(self, classes: Sequence[str]) -> None:
         self.classes = list(classes)
-        self.details: dict[str, dict[str, Any]] = {}
         super().__init__()
-
-    def reset(self) -> None:
-        """Forget all cases."""
-        self.details = {}
 
     def update(self, item: Mapping[str, Any], label: int, probability: float) -> None:
         """Note one case.
@@ -112,10 +103,9 @@ class BinaryClassification(Metric):
             "probability": float(probability),
         }
 
-    def iteration_completed(self, engine: Engine) -> None:
-        """Note the cases of the evaluator's last batch."""
-        for item, output in zip(engine.state.batch, engine.state.output, strict=True):
-            self.update(item, output["label"], output["pred"][1])
+    def add(self, item: Mapping[str, Any], output: Mapping[str, Any]) -> None:
+        """Note the case of an item by "label" and "pred" of its output."""
+        self.update(item, output["label"], output["pred"][1])
 
     def scores_and_labels(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the probabilities and the labels of all cases, (N,) each, in the order of their names."""
@@ -138,30 +128,28 @@ class BinaryClassification(Metric):
         right = (scores >= 0.5) == labels
         low, high = auc_interval(scores, labels)
         return {
-            "accuracy": _mean(right),
-            "sensitivity": _mean(right[labels == 1]),
-            "specificity": _mean(right[labels == 0]),
+            "accuracy": mean_of_known(right),
+            "sensitivity": mean_of_known(right[labels == 1]),
+            "specificity": mean_of_known(right[labels == 0]),
             "low": low,
             "high": high,
         }
 
-    def compute(self) -> float:
+    def score(self) -> float:
         """Return the area under the ROC curve."""
-        if idist.get_world_size() > 1:
-            for details in idist.all_gather(self.details):
-                self.details |= details
         return roc_auc(*self.scores_and_labels())
 
-    def completed(self, engine: Engine, name: str) -> None:
-        """Write the metric, its parts and its rows into the engine's state."""
-        super().completed(engine, name)
-        for part, score in self.summary().items():
-            engine.state.metrics[f"{name}/{part}" if part in ("low", "high") else part] = score
-        engine.state.metrics |= {f"confusion/{part}": count for part, count in self.confusion().items()}
-        engine.state.metric_details[name] = [row for _, row in sorted(self.details.items())]
+    def parts(self, name: str) -> dict[str, float]:
+        """Return the interval under the metric's name, all else under its own."""
+        scores = {f"{name}/{part}" if part in ("low", "high") else part: x for part, x in self.summary().items()}
+        return scores | {f"confusion/{part}": count for part, count in self.confusion().items()}
+
+    def row(self, case: str, detail: dict[str, Any]) -> dict[str, Any]:
+        """Return what is known of a case."""
+        return detail
 
 
-class SizeBaseline(BinaryClassification):
+class SizeBaseline(Baseline, BinaryClassification):
     """The same scores for a classifier that knows a nodule's size alone: what a network must beat.
 
     Larger nodules are more often malignant, so size alone classifies well. This is a logistic regression of the
@@ -185,26 +173,15 @@ class SizeBaseline(BinaryClassification):
         self.validation = validation
         self.probabilities: dict[str, float] = {}
 
-    def attach(self, engine: Engine, name: str, *args: Any, **kwargs: Any) -> None:
-        """Fit when the evaluator starts, then score its cases."""
-        engine.add_event_handler(Events.STARTED, lambda: self.fit())
-        super().attach(engine, name, *args, **kwargs)
-
     def fit(self) -> None:
         """Fit the regression to the training nodules and keep its probabilities for those of the validation."""
         sizes = np.array([_log_volume(item) for item in self.training])
         bias, slope = _logistic_regression(sizes, np.array([item["label"] for item in self.training]))
         self.probabilities = {item["case"]: float(expit(bias + slope * _log_volume(item))) for item in self.validation}
 
-    def iteration_completed(self, engine: Engine) -> None:
-        """Note what size alone tells of the cases of the evaluator's last batch."""
-        for item, output in zip(engine.state.batch, engine.state.output, strict=True):
-            self.update(item, output["label"], self.probabilities[item["case"]])
-
-    def completed(self, engine: Engine, name: str) -> None:
-        """Write the metric and its parts under its own name, beside the network's."""
-        engine.state.metrics[name] = self.compute()
-        engine.state.metrics |= {f"{name}/{part}": score for part, score in self.summary().items()}
+    def add(self, item: Mapping[str, Any], output: Mapping[str, Any]) -> None:
+        """Note what size alone tells of the case of an item."""
+        self.update(item, output["label"], self.probabilities[item["case"]])
 
 
 def _by_class(scores: ArrayLike, labels: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
@@ -240,7 +217,3 @@ def _log_volume(item: Mapping[str, Any]) -> float:
     if volume <= 0:
         raise ValueError(f"{item['mask']}, the mask of {item['case']}, is empty; draw the nodule or drop the entry.")
     return float(np.log(volume))
-
-
-def _mean(values: np.ndarray) -> float:
-    return float(values.mean()) if values.size else float("nan")

@@ -5,20 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import ignite.distributed as idist
 import numpy as np
 import torch
-from ignite.engine import Engine
-from ignite.metrics import Metric
 from monai.metrics import DiceHelper
 
-__all__ = ["UNNAMED", "DomainDice", "mean_of_known"]
+from med3d_components.metrics.cases import UNNAMED, CaseMetric, mean_of_known
 
-UNNAMED = "-"
-"""The domain of items that name none."""
+__all__ = ["DomainDice"]
 
 
-class DomainDice(Metric):
+class DomainDice(CaseMetric):
     """Mean Dice of one dataset, or of many domains, each with its own classes.
 
     Dice is computed per case and foreground class on label maps. A class that a case does not have is left out,
@@ -26,9 +22,6 @@ class DomainDice(Metric):
     domains. Besides its own value the metric writes ``<domain>`` and ``<domain>/<class>``, or ``<class>`` alone if
     there is one dataset without a name, into ``engine.state.metrics``, and one row per case into
     ``engine.state.metric_details[<name of the metric>]``.
-
-    With several processes the cases of all are gathered, and one that two processes had counts once, so the result
-    is that of a single process.
 
     Args:
         classes: class names, background first, or domain name to class names.
@@ -43,12 +36,7 @@ class DomainDice(Metric):
 
     def __init__(self, classes: Mapping[str, Sequence[str]] | Sequence[str]) -> None:
         self.classes = classes if isinstance(classes, Mapping) else {UNNAMED: classes}
-        self.details: dict[tuple[str, str], list[float]] = {}
         super().__init__()
-
-    def reset(self) -> None:
-        """Forget all cases."""
-        self.details = {}
 
     def update(self, domain: str, case: str, prediction: torch.Tensor, label: torch.Tensor) -> None:
         """Score one case.
@@ -65,10 +53,9 @@ class DomainDice(Metric):
         scores = dice(prediction[None], torch.as_tensor(label, device=prediction.device)[None])
         self.details[domain, case] = scores.flatten().tolist()
 
-    def iteration_completed(self, engine: Engine) -> None:
-        """Score the cases of the evaluator's last batch."""
-        for item, output in zip(engine.state.batch, engine.state.output, strict=True):
-            self.update(item.get("domain", UNNAMED), item["case"], output["pred"], output["label"])
+    def add(self, item: Mapping[str, Any], output: Mapping[str, Any]) -> None:
+        """Score the case of an item, which may have a "domain", by "pred" and "label" of its output."""
+        self.update(item.get("domain", UNNAMED), item["case"], output["pred"], output["label"])
 
     def summary(self) -> dict[str, float]:
         """Return the score per domain and per ``<domain>/<class>``; NaN where no case has the class."""
@@ -81,26 +68,17 @@ class DomainDice(Metric):
             classes |= {f"{domain}/{name}": mean for name, mean in zip(names[1:], means, strict=True)}
         return {name.removeprefix(f"{UNNAMED}/"): score for name, score in (domains | classes).items()}
 
-    def compute(self) -> float:
+    def score(self) -> float:
         """Return the mean over domains."""
-        if idist.get_world_size() > 1:
-            for details in idist.all_gather(self.details):
-                self.details |= details
         summary = self.summary()
         return mean_of_known([summary[domain] for domain in self.classes])
 
-    def completed(self, engine: Engine, name: str) -> None:
-        """Write the metric, its parts and its rows into the engine's state."""
-        super().completed(engine, name)
-        engine.state.metrics |= {part: score for part, score in self.summary().items() if part != UNNAMED}
-        engine.state.metric_details[name] = [
-            ({} if domain == UNNAMED else {"domain": domain})
-            | {"case": case, **dict(zip(self.classes[domain][1:], row, strict=True))}
-            for (domain, case), row in sorted(self.details.items())
-        ]
+    def parts(self, name: str) -> dict[str, float]:
+        """Return the scores of domains and classes under their own names."""
+        return {part: score for part, score in self.summary().items() if part != UNNAMED}
 
-
-def mean_of_known(values: Any) -> float:
-    """Return the mean of the values that are not NaN; NaN if there are none."""
-    known = [value for value in values if not np.isnan(value)]
-    return float(np.mean(known)) if known else float("nan")
+    def row(self, case: tuple[str, str], detail: list[float]) -> dict[str, Any]:
+        """Return "domain", if it has a name, "case", and the scores by class."""
+        domain, name = case
+        named = {} if domain == UNNAMED else {"domain": domain}
+        return {**named, "case": name, **dict(zip(self.classes[domain][1:], detail, strict=True))}

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
-from ignite.metrics import Metric
 from monai.transforms import MedianSmooth
 from torch.utils.data import Dataset
+
+from med3d_components.metrics.cases import CaseMetric
 
 __all__ = ["Restoration"]
 
 Errors = dict[str, float]
 
 
-class Restoration(Metric):
+class Restoration(CaseMetric):
     """Share of the distortion that a restored image is free of: 1 - MSE(restored) / MSE(distorted).
 
     1 for the original, 0 for the distorted image as it came, below 0 for what is further away. The mean squared errors
@@ -27,8 +27,7 @@ class Restoration(Metric):
     ``engine.state.metric_details[<name of the metric>]``.
 
     The items of ``engine.state.output`` hold "pred" (restored), "image" (distorted) and "label" (original), of equal
-    shape (1, H, W, D). Several items may be of one case. With several processes the cases of all are gathered, and one
-    that two processes had counts once.
+    shape (1, H, W, D). Several items may be of one case.
 
     Args:
         training: prepared training items with "label", one or a list of them per index, for the mean image.
@@ -45,17 +44,12 @@ class Restoration(Metric):
         self.training = training
         self.mean_image: torch.Tensor | None = None
         self.median = MedianSmooth(radius=1)
-        self.cases: dict[str, Errors] = {}
         super().__init__()
-
-    def reset(self) -> None:
-        """Forget all cases."""
-        self.cases = {}
 
     def attach(self, engine: Engine, name: str, *args: Any, **kwargs: Any) -> None:
         """Average the training originals when the evaluator starts, if they are given; then score its cases."""
         if self.training is not None:
-            engine.add_event_handler(Events.STARTED, lambda: self.fit())
+            engine.add_event_handler(Events.STARTED, self.fit)
         super().attach(engine, name, *args, **kwargs)
 
     def fit(self) -> None:
@@ -67,7 +61,7 @@ class Restoration(Metric):
                 total, count = total + torch.as_tensor(item["label"]).cpu(), count + 1
         self.mean_image = total / count
 
-    def update(self, case: str, output: dict[str, torch.Tensor]) -> None:
+    def update(self, case: str, output: Mapping[str, torch.Tensor]) -> None:
         """Score one item of a case.
 
         Args:
@@ -78,35 +72,29 @@ class Restoration(Metric):
         candidates = {"": restored, "/unchanged": distorted}
         if self.mean_image is not None:
             candidates |= {"/median filter": torch.as_tensor(self.median(distorted)), "/mean image": self.mean_image}
-        sums = self.cases.setdefault(case, {"voxels": 0.0})
+        sums = self.details.setdefault(case, {"voxels": 0.0})
         sums["voxels"] += original.numel()
         for name, candidate in candidates.items():
             error = (candidate.double() - original.double()).square().sum()
             sums[f"val_mse{name}"] = sums.get(f"val_mse{name}", 0.0) + float(error)
 
-    def iteration_completed(self, engine: Engine) -> None:
-        """Score the items of the evaluator's last batch."""
-        for item, output in zip(engine.state.batch, engine.state.output, strict=True):
-            self.update(item["case"], output)
+    def add(self, item: Mapping[str, Any], output: Mapping[str, torch.Tensor]) -> None:
+        """Score an item's output."""
+        self.update(item["case"], output)
 
-    def compute(self) -> float:
+    def score(self) -> float:
         """Return the share over all cases."""
-        if idist.get_world_size() > 1:
-            for cases in idist.all_gather(self.cases):
-                self.cases |= cases
         errors = self.summary()
         return 1 - errors["val_mse"] / errors["val_mse/unchanged"]
 
     def summary(self) -> Errors:
         """Return the mean squared errors over all cases."""
-        names = next(iter(self.cases.values()))
-        return _mean({name: sum(sums[name] for sums in self.cases.values()) for name in names})
+        names = next(iter(self.details.values()))
+        return _mean({name: sum(sums[name] for sums in self.details.values()) for name in names})
 
-    def completed(self, engine: Engine, name: str) -> None:
-        """Write the metric, the errors and the rows into the engine's state."""
-        super().completed(engine, name)
-        engine.state.metrics |= self.summary()
-        engine.state.metric_details[name] = [{"case": case, **_mean(self.cases[case])} for case in sorted(self.cases)]
+    def row(self, case: str, detail: Errors) -> dict[str, Any]:
+        """Return "case" and its mean squared errors."""
+        return {"case": case, **_mean(detail)}
 
 
 def _mean(sums: Errors) -> Errors:

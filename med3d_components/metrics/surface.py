@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import ignite.distributed as idist
 import numpy as np
 import torch
-from ignite.engine import Engine
-from ignite.metrics import Metric
 from monai.data import MetaTensor
 from monai.metrics.utils import get_mask_edges, get_surface_distance
 from monai.transforms.utils import generate_spatial_bounding_box
 from monai.utils import convert_to_numpy
 
-from med3d_components.metrics.dice import mean_of_known
+from med3d_components.metrics.cases import CaseMetric, mean_of_known
 from med3d_components.transforms.spacing import spacing_of
 
 __all__ = ["SurfaceMetrics"]
@@ -26,7 +23,7 @@ ROUNDING_MM = 1e-4
 """Headers hold single precision: a shift of exactly the tolerance must not fail by its last digit."""
 
 
-class SurfaceMetrics(Metric):
+class SurfaceMetrics(CaseMetric):
     """Dice, surface distances in mm, surface Dice and volume difference, per case and foreground class.
 
     * "dice per case": mean over cases of ``2 |P and R| / (|P| + |R|)``, P predicted and R reference voxels;
@@ -49,8 +46,7 @@ class SurfaceMetrics(Metric):
 
     The items of ``engine.state.batch`` hold "case"; those of ``engine.state.output`` hold "pred" and "label", label
     maps (1, H, W, D). The spacing is that of the label's affine, or of the batch item's "image" if that has the
-    label's size. Metrics belong at the spacing of the files: invert resampling before. With several processes the
-    cases of all are gathered, and one that two processes had counts once.
+    label's size. Metrics belong at the spacing of the files: invert resampling before.
 
     Args:
         classes: class names, background first.
@@ -76,12 +72,7 @@ class SurfaceMetrics(Metric):
             raise ValueError(f"tolerance_mm is {tolerance_mm}, but must be zero or a positive number of mm.")
         surface_dice = f"surface dice {self.tolerance_mm:g} mm"
         self.measures = ["dice", "assd mm", "hd95 mm", surface_dice, "relative volume difference"]
-        self.details: dict[str, list[dict[str, float]]] = {}
         super().__init__()
-
-    def reset(self) -> None:
-        """Forget all cases."""
-        self.details = {}
 
     def update(self, case: str, prediction: torch.Tensor, label: torch.Tensor, spacing: Sequence[float]) -> None:
         """Score one case.
@@ -106,11 +97,9 @@ class SurfaceMetrics(Metric):
             self._score(predicted == value, reference == value, spacing) for value in range(1, len(self.classes))
         ]
 
-    def iteration_completed(self, engine: Engine) -> None:
-        """Score the cases of the evaluator's last batch."""
-        for item, output in zip(engine.state.batch, engine.state.output, strict=True):
-            spacing = _case_spacing(item, output["label"])
-            self.update(item["case"], output["pred"], output["label"], spacing)
+    def add(self, item: Mapping[str, Any], output: Mapping[str, Any]) -> None:
+        """Score the case of an item at the spacing of its files."""
+        self.update(item["case"], output["pred"], output["label"], _case_spacing(item, output["label"]))
 
     def summary(self) -> dict[str, float]:
         """Return ``<part>/<class>`` of all parts; NaN where no case has the class."""
@@ -127,27 +116,20 @@ class SurfaceMetrics(Metric):
             }
         return result
 
-    def compute(self) -> float:
+    def score(self) -> float:
         """Return the mean over classes of "dice per case"."""
-        if idist.get_world_size() > 1:
-            for details in idist.all_gather(self.details):
-                self.details |= details
         summary = self.summary()
         return mean_of_known([summary[f"dice per case/{name}"] for name in self.classes[1:]])
 
-    def completed(self, engine: Engine, name: str) -> None:
-        """Write the metric, its parts and its rows into the engine's state."""
-        super().completed(engine, name)
-        engine.state.metrics |= {f"{name}/{part}": score for part, score in self.summary().items()}
-        engine.state.metric_details[name] = [
-            {"case": case}
-            | {
-                f"{label} {measure}": score[measure]
-                for label, score in zip(self.classes[1:], scores, strict=True)
-                for measure in self.measures
-            }
-            for case, scores in sorted(self.details.items())
-        ]
+    def parts(self, name: str) -> dict[str, float]:
+        """Return ``<name>/<part>/<class>`` of all parts."""
+        return {f"{name}/{part}": score for part, score in self.summary().items()}
+
+    def row(self, case: str, detail: list[dict[str, float]]) -> dict[str, Any]:
+        """Return "case" and ``<class> <measure>`` of all measures."""
+        by_class = zip(self.classes[1:], detail, strict=True)
+        scores = {f"{label} {measure}": score[measure] for label, score in by_class for measure in self.measures}
+        return {"case": case, **scores}
 
     def _score(self, predicted: np.ndarray, reference: np.ndarray, spacing: Sequence[float]) -> dict[str, float]:
         """Return the measures of two masks (H, W, D), and the voxels of each and of both."""

@@ -7,8 +7,7 @@ from med3d_components.weights.cards import (
     expected_intensity_range,
     expected_output_range,
 )
-from med3d_components.weights.loader import load_checkpoint, load_encoder
-from med3d_components.weights.report import LoadReport
+from med3d_components.weights.load import LoadReport, load_checkpoint, load_encoder
 
 __all__ = [
     "CARDS",

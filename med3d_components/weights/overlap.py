@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from med3d_components.weights.report import LoadReport
+from med3d_components.weights.load import LoadReport
 
 __all__ = ["describe_overlap"]
 

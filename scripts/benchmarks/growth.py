@@ -18,9 +18,9 @@ from monai.transforms import Compose, NormalizeIntensityd
 from monai.utils import ensure_tuple, set_determinism
 
 from med3d_components.data import DomainBatchSampler, MultiDomainDatalist
+from med3d_components.handlers.drawing import save_figure
 from med3d_components.networks import Med3DNet
 from med3d_components.transforms import FastClipIntensityPercentilesd, MedianSpacingd
-from med3d_components.visualize.figure import save_figure
 from scripts.benchmarks.stopwatch import Row, measure, report
 
 __all__ = ["growth"]

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from med3d_components.data import NoduleDatalist
+from med3d_components.handlers.drawing import draw_roc
 from med3d_components.metrics import BinaryClassification, SizeBaseline
 from med3d_components.utils import write_json, write_table
-from med3d_components.visualize import draw_roc
 
 __all__ = ["cross_validate"]
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from med3d_components.visualize.figure import save_figure
+from med3d_components.handlers.drawing import save_figure
 
 __all__ = ["draw_learning_bands", "draw_shares"]
 

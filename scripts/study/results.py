@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from med3d_components.metrics.dice import mean_of_known
+from med3d_components.metrics.cases import mean_of_known
 from scripts.study.cells import last_line
 from scripts.study.inits import SCRATCH_RATES
 

@@ -54,6 +54,6 @@ def test_restorations_show_every_case_before_a_second_cube_of_one(tmp_path: Path
     for cases in (["1"], ["1", "1", "1", "2"], ["1"] * 5):
         run(handler, [{"case": case} for case in cases], volumes)
         heights.append(imread(tmp_path / "restored.png").shape[0])
-        titles = [cube["title"] for cube in handler.shown]
+        titles = [cube["title"] for cube in handler.kept]
         assert titles == (["1", "2", "1"] if "2" in cases else ["1"] * len(titles))
     assert heights[1] == heights[2] > heights[0]

@@ -65,5 +65,5 @@ def test_cases_of_all_processes_count_once(monkeypatch: pytest.MonkeyPatch) -> N
     two.update("1", output(0.1, 0.2))
     two.update("2", output(0.3, 0.2))
     monkeypatch.setattr(idist, "get_world_size", lambda: 2)
-    monkeypatch.setattr(idist, "all_gather", lambda cases: [one.cases.copy(), two.cases.copy()])
+    monkeypatch.setattr(idist, "all_gather", lambda details: [one.details.copy(), two.details.copy()])
     assert one.compute() == pytest.approx(1 - 0.10 / 0.08, rel=1e-4)

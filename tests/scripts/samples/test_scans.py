@@ -11,7 +11,7 @@ from scipy.ndimage import distance_transform_edt
 
 from med3d_components.data.domains import DOMAINS_3DSEG8
 from med3d_components.metrics import AverageLabelDice
-from med3d_components.metrics.dice import UNNAMED
+from med3d_components.metrics.cases import UNNAMED
 from med3d_components.prepare.decathlon import Scan
 from scripts.samples import make_scan, write_sample
 from scripts.samples.recipes import RECIPES, SYNTHETIC_DOMAINS

@@ -27,7 +27,7 @@ class Stub:
     def __call__(self, command: Sequence[str], folder: Path, log: IO[bytes]) -> int:
         options = dict(zip((name[2:] for name in command[5::2]), command[6::2], strict=True))
         self.runs.append(options)
-        log.write(b"2026-01-01 00:00:00 WARNING med3d_components.handlers.pretrained: seen before\nerror: no luck\n")
+        log.write(b"2026-01-01 00:00:00 WARNING med3d_components.handlers.start: seen before\nerror: no luck\n")
         if self.code == 0:
             write_results(folder, self.curves.get(folder.name, (0.2, 0.5)), self.accuracy)
             (folder / "checkpoints").mkdir()

@@ -50,7 +50,7 @@ def test_any_failure_of_the_hub_is_one_clear_line(student, monkeypatch):
     def fail(*_, **__):
         raise RuntimeError("client has been closed\nand more")
 
-    monkeypatch.setattr("med3d_components.weights.hub.hf_hub_download", fail)
+    monkeypatch.setattr("med3d_components.weights.read.hf_hub_download", fail)
     with pytest.raises(FileNotFoundError, match=r"could not be downloaded \(RuntimeError\); download https"):
         load_encoder(student, "medicalnet_23")
 
@@ -73,7 +73,7 @@ def test_a_download_with_another_hash_than_its_card_is_refused(hub_cache):
     ],
 )
 def test_published_weights_that_cannot_fit_are_refused_before_any_download(arguments, source, message, monkeypatch):
-    monkeypatch.setattr("med3d_components.weights.hub.hf_hub_download", None)
+    monkeypatch.setattr("med3d_components.weights.read.hf_hub_download", None)
     network = resnet(**arguments)
     with pytest.raises(ValueError, match=message):
         load_encoder(network, source)

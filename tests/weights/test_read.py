@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from med3d_components.weights.reading import read_weights
+from med3d_components.weights.read import read_weights
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
-"""Tell from a file's names and shapes which network it holds, and how that differs from another."""
+"""Tell from names and shapes what a file holds, bring it to an encoder's own, and say how it differs from a network."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 import torch
@@ -10,11 +10,75 @@ from monai.networks.nets.resnet import ResNetBottleneck
 
 from med3d_components.networks.resnet import DEPTHS
 
-__all__ = ["domain_mismatch", "infer_settings", "mismatch"]
+__all__ = [
+    "adapt_stem",
+    "domain_mismatch",
+    "encoder_entries",
+    "fold_shortcut_biases",
+    "infer_settings",
+    "mismatch",
+    "stem_channels",
+]
 
+State = dict[str, torch.Tensor]
+
+# MedicalNet's demo decoder; the classifier of MONAI's and the Kinetics networks; expanding path and last layer of the
+# Models Genesis U-Net.
+HEADS = ("conv_seg.", "fc.", "up_tr", "out_tr.")
+STEM = "conv1.weight"
 NAMES = {"resnet": "a ResNet", "genesis": "a Models Genesis U-Net"}
 # The settings that decide whether the weights of a ResNet fit; in_channels is adapted instead.
 DECISIVE = ("depth", "shortcut_type", "dilations", "preactivation")
+
+
+def encoder_entries(state: State, wanted: Container[str]) -> tuple[State, tuple[str, ...]]:
+    """Split a file's entries into those of the encoder, under its own names, and the names of the heads.
+
+    A file with entries ``encoder.*`` is of a whole network, and everything else in it is a head.
+
+    Args:
+        state: entries of the file.
+        wanted: names of the encoder's entries; part of a U-Net is the encoder of one network and a head of another.
+    """
+    prefix = "encoder." if any(name.startswith("encoder.") for name in state) else ""
+    encoder = {name.removeprefix(prefix): x for name, x in state.items() if name.startswith(prefix)}
+    heads = [name for name in encoder if name.startswith(HEADS) and name not in wanted]
+    others = [name for name in state if not name.startswith(prefix)]
+    return {name: x for name, x in encoder.items() if name not in heads}, (*heads, *others)
+
+
+def fold_shortcut_biases(state: State) -> tuple[State, list[str]]:
+    """Move the biases of MONAI's shortcut convolutions into the BatchNorm behind them.
+
+    BatchNorm subtracts its running mean, so that a bias added before it and one subtracted from the mean are the same.
+    """
+    state = dict(state)
+    adapted = []
+    for name in [name for name in state if name.endswith("downsample.0.bias")]:
+        mean = name.replace("downsample.0.bias", "downsample.1.running_mean")
+        if mean in state:
+            state[mean] = state[mean] - state.pop(name)
+            adapted.append(f"{name} folded into {mean}")
+    return state, adapted
+
+
+def stem_channels(state: State) -> int | None:
+    """Return the input channels of the stem, None if there is no 3D stem."""
+    return state[STEM].shape[1] if STEM in state and state[STEM].ndim == 5 else None
+
+
+def adapt_stem(state: State, in_channels: int) -> tuple[State, list[str]]:
+    """Fit the stem to another number of input channels.
+
+    The weights are summed over the file's channels, which equals feeding each of them the same grey image, and
+    divided evenly among the network's, so that the stem's response to equal channels stays as it was.
+    """
+    channels = stem_channels(state)
+    if channels in (None, in_channels):
+        return state, []
+    adapted = state[STEM].sum(dim=1, keepdim=True).expand(-1, in_channels, -1, -1, -1) / in_channels
+    old = "RGB" if channels == 3 else f"{channels} channel(s)"
+    return {**state, STEM: adapted}, [f"{STEM}: {old} summed, spread over {in_channels} channel(s)"]
 
 
 def infer_settings(state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
@@ -39,12 +103,6 @@ def infer_settings(state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
     return {}
 
 
-def _is_preactivation(state: Mapping[str, torch.Tensor]) -> bool:
-    """Look at a block's first BatchNorm: it has the width of the block's input, not of its first convolution."""
-    norm, convolution = state.get("layer1.1.bn1.weight"), state.get("layer1.1.conv1.weight")
-    return norm is not None and convolution is not None and len(norm) == convolution.shape[1] != len(convolution)
-
-
 def mismatch(file: Mapping[str, Any], network: Mapping[str, Any]) -> str | None:
     """Say how a file's settings differ from a network's and what to set, or return None if they agree.
 
@@ -64,16 +122,6 @@ def mismatch(file: Mapping[str, Any], network: Mapping[str, Any]) -> str | None:
         f"the file holds {_describe({**network, **file})}, but the network is {_describe(network)}: "
         f"build the network with {changes}, or give another file"
     )
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, (list, tuple)) else value
-
-
-def _describe(settings: Mapping[str, Any]) -> str:
-    kind = "pre-activation ResNet" if settings["preactivation"] else "ResNet"
-    dilations = " and ".join(map(str, settings["dilations"]))
-    return f"a {kind}-{settings['depth']} with shortcut {settings['shortcut_type']} and dilations {dilations}"
 
 
 def domain_mismatch(file: Mapping[str, torch.Tensor], network: Mapping[str, torch.Tensor]) -> str | None:
@@ -97,6 +145,22 @@ def domain_mismatch(file: Mapping[str, torch.Tensor], network: Mapping[str, torc
         if in_file.get(name, classes) != classes
     ]
     return f"{'; '.join(parts)}: build the network with the file's domains {in_file}" if parts else None
+
+
+def _is_preactivation(state: Mapping[str, torch.Tensor]) -> bool:
+    """Look at a block's first BatchNorm: it has the width of the block's input, not of its first convolution."""
+    norm, convolution = state.get("layer1.1.bn1.weight"), state.get("layer1.1.conv1.weight")
+    return norm is not None and convolution is not None and len(norm) == convolution.shape[1] != len(convolution)
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, (list, tuple)) else value
+
+
+def _describe(settings: Mapping[str, Any]) -> str:
+    kind = "pre-activation ResNet" if settings["preactivation"] else "ResNet"
+    dilations = " and ".join(map(str, settings["dilations"]))
+    return f"a {kind}-{settings['depth']} with shortcut {settings['shortcut_type']} and dilations {dilations}"
 
 
 def _classes_by_domain(state: Mapping[str, torch.Tensor]) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""What people look at first: a table and curves of the training, scores per case, the result of an evaluation."""
+"""What people look at first of a training: its log, a table, curves."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ from ignite.engine import Engine, Events
 from matplotlib.image import imread
 from torch.utils.tensorboard import SummaryWriter
 
-from med3d_components.utils import as_flag, is_nan, move_aside, write_json, write_table
-from med3d_components.visualize import draw_curves
+from med3d_components.handlers.drawing import draw_curves
+from med3d_components.handlers.evaluation import VALIDATION_FILES, score_text
+from med3d_components.handlers.pictures import PICTURES
+from med3d_components.utils import as_flag, move_aside, write_json, write_table
 
-__all__ = ["CaseReport", "EvaluationReport", "TrainingReport"]
+__all__ = ["TrainingReport"]
 
 logger = logging.getLogger(__name__)
-
-PICTURES = ("overlays.png", "cubes.png", "roc.png", "restored.png")
-VALIDATION_FILES = ("cases.csv", *PICTURES)
 
 
 class TrainingReport:
@@ -97,69 +96,11 @@ class TrainingReport:
                 picture = imread(self.folder / name)
                 self.writer.add_image(name.removesuffix(".png"), picture, epoch, dataformats="HWC")
         self.writer.flush()
-        scores = ", ".join(f"{name} {_text(value)}" for name, value in metrics.items())
+        scores = ", ".join(f"{name} {score_text(value)}" for name, value in metrics.items())
         logger.info("Epoch %d/%d: train_loss %.4f%s", epoch, engine.state.max_epochs, loss, scores and f", {scores}")
-
-
-class CaseReport:
-    """After each validation: all scores per case in ``cases.csv``.
-
-    Args:
-        output_dir: folder of the report.
-        key_metric: name of the metric whose rows are written.
-    """
-
-    def __init__(self, output_dir: str | os.PathLike[str], key_metric: str = "val_mean_dice") -> None:
-        self.folder = Path(output_dir)
-        self.key_metric = key_metric
-
-    def attach(self, engine: Engine) -> None:
-        """Attach to an evaluator."""
-        engine.add_event_handler(Events.COMPLETED, self.report)
-
-    def report(self, engine: Engine) -> None:
-        """Write the table."""
-        if idist.get_rank() == 0:
-            write_table(self.folder / "cases.csv", engine.state.metric_details[self.key_metric])
-
-
-class EvaluationReport:
-    """At the end of an evaluation: all metrics in the log and in ``evaluation.json``.
-
-    Args:
-        output_dir: folder of the report; files of an earlier evaluation are moved to ``previous/N`` in it.
-    """
-
-    def __init__(self, output_dir: str | os.PathLike[str]) -> None:
-        self.folder = Path(output_dir)
-
-    def attach(self, engine: Engine) -> None:
-        """Attach to an evaluator."""
-        engine.add_event_handler(Events.ITERATION_STARTED(once=1), self.make_room)
-        engine.add_event_handler(Events.COMPLETED, self.report)
-
-    def make_room(self) -> None:
-        """Move an earlier report aside."""
-        if idist.get_rank() == 0:
-            names = ("evaluation.json", *VALIDATION_FILES)
-            move_aside([self.folder / name for name in names], self.folder / "previous")
-
-    def report(self, engine: Engine) -> None:
-        """Write the metrics; NaN, where no case has a class, becomes null."""
-        if idist.get_rank() > 0:
-            return
-        metrics = {name: None if is_nan(value) else value for name, value in engine.state.metrics.items()}
-        write_json(self.folder / "evaluation.json", metrics)
-        for name, value in metrics.items():
-            logger.info("%s %s", name, _text(value))
-        logger.info("Tables and pictures lie in %s.", self.folder)
 
 
 def _read(path: Path) -> list[dict[str, float]]:
     with path.open(newline="", encoding="utf-8") as file:
         rows = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
     return [{**row, "epoch": int(row["epoch"])} for row in rows]
-
-
-def _text(value: float | int | None) -> str:
-    return f"{value:.4f}" if isinstance(value, float) else "-" if value is None else str(value)

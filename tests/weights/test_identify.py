@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from med3d_components.weights.layouts import adapt_stem, encoder_entries, fold_shortcut_biases
+from med3d_components.weights.identify import adapt_stem, encoder_entries, fold_shortcut_biases
 
 
 def test_folding_a_bias_leaves_the_function_unchanged_in_training_and_evaluation():

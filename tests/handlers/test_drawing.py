@@ -9,7 +9,7 @@ import pytest
 from matplotlib.image import imread
 from scipy.integrate import trapezoid
 
-from med3d_components.visualize import draw_cubes, draw_roc
+from med3d_components.handlers.drawing import draw_cubes, draw_curves, draw_overlays, draw_roc
 
 
 @pytest.fixture
@@ -90,3 +90,26 @@ def test_one_class_has_no_curve_and_no_case_no_cubes(tmp_path: Path, figures: li
     assert len(figures[0].axes[0].lines) == 1
     draw_cubes(tmp_path / "cubes.png", rows)
     assert sum(bool(axes.images) for axes in figures[1].axes) == count
+
+
+def test_curves_are_drawn_for_epochs_with_and_without_validation(tmp_path: Path) -> None:
+    rows = [
+        {"epoch": 1, "train_loss": 1.0},
+        {"epoch": 2, "train_loss": 0.5, "val_mean_dice": 0.4, "liver": 0.4, "liver/tumour": float("nan")},
+    ]
+    for count in (1, 2):
+        draw_curves(tmp_path / "curves.png", rows[:count], "val_mean_dice")
+        assert imread(tmp_path / "curves.png").shape[2] == 4
+
+
+def test_label_and_prediction_are_drawn_in_colour_over_a_grey_image(tmp_path: Path) -> None:
+    image, label = np.random.default_rng(0).normal(size=(16, 12, 8)), np.zeros((16, 12, 8))
+    label[4:9, 3:8, 2:6] = 1
+    pictures = []
+    for prediction in (np.zeros_like(label), label * 2):
+        case = {"title": "a case", "image": image, "label": label * 0, "pred": prediction}
+        draw_overlays(tmp_path / "overlays.png", [case])
+        picture = imread(tmp_path / "overlays.png")[..., :3]
+        pictures.append(np.ptp(picture, axis=2).max())
+    assert pictures[0] == 0
+    assert pictures[1] > 0.3

@@ -1,4 +1,4 @@
-"""What a two-class classifier sees, where it errs, and how well it separates the classes."""
+"""Pictures of a run and of what a network sees and gives: people look before they read."""
 
 from __future__ import annotations
 
@@ -12,12 +12,70 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from med3d_components.metrics.classification import roc_auc
-from med3d_components.visualize.figure import save_figure
+from med3d_components.utils import atomic_path
 
-__all__ = ["draw_cubes", "draw_roc"]
+__all__ = ["draw_cubes", "draw_curves", "draw_overlays", "draw_restorations", "draw_roc", "save_figure"]
 
 CLASSES = ("benign", "malignant")
 MOST, COLUMNS = 40, 8  # cubes of a sheet and of a row
+PLANES = ("sagittal", "coronal", "axial")
+COLORS = ("tab:orange", "tab:green", "tab:red", "tab:purple", "tab:cyan", "tab:pink")
+RESTORED = {"label": "original", "image": "distorted", "pred": "restored", "error": "|restored - original|"}
+
+
+def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
+    """Write a figure as PNG, atomically."""
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=110)
+
+
+def draw_curves(path: str | os.PathLike[str], rows: Sequence[Mapping[str, float]], key_metric: str) -> None:
+    """Draw the training loss and the scores of each domain against the epoch.
+
+    Args:
+        path: PNG to write.
+        rows: one mapping per epoch with "epoch", "train_loss" and scores; "<domain>/<class>" is left out.
+        key_metric: score drawn thick.
+    """
+    figure = Figure(figsize=(13, 4), layout="constrained")
+    losses, scores = figure.subplots(1, 2)
+    losses.plot([row["epoch"] for row in rows], [row["train_loss"] for row in rows], marker=".")
+    losses.set(title="Training loss", xlabel="epoch")
+    names = dict.fromkeys(name for row in rows for name in row if "/" not in name)
+    for name in [name for name in names if name not in ("epoch", "train_loss")]:
+        points = [(row["epoch"], row[name]) for row in rows if name in row]
+        style = {"linewidth": 2.5, "color": "black"} if name == key_metric else {"linewidth": 1}
+        scores.plot(*zip(*points, strict=True), marker=".", label=f"{name} ({points[-1][1]:.3f})", **style)
+    scores.set(title="Validation", xlabel="epoch", ylim=(0, 1))
+    if scores.lines:
+        scores.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
+    save_figure(figure, path)
+
+
+def draw_overlays(path: str | os.PathLike[str], cases: Sequence[Mapping[str, Any]]) -> None:
+    """Draw three planes of each case through the middle of its label, with contours.
+
+    Args:
+        path: PNG to write.
+        cases: mappings with "title" and the volumes "image", "pred" and, where it is known, "label" of shape
+            (H, W, D), oriented to RAS; the label is drawn with dashed contours, the prediction with solid ones, one
+            colour per class.
+    """
+    figure = Figure(figsize=(9, 3.2 * len(cases)), layout="constrained")
+    if any("label" in case for case in cases):
+        figure.suptitle("dashed: label, solid: prediction")
+    for row, case in zip(figure.subplots(len(cases), 3, squeeze=False), cases, strict=True):
+        image, prediction = np.asarray(case["image"]), np.asarray(case["pred"])
+        label = np.asarray(case["label"]) if "label" in case else np.zeros_like(prediction)
+        low, high = np.percentile(image, (1, 99))
+        for plane, axes in enumerate(row):
+            index = _middle(label if label.any() else prediction, plane)
+            axes.imshow(image.take(index, plane).T, cmap="gray", origin="lower", vmin=low, vmax=high)
+            for volume, style in ((label, "dashed"), (prediction, "solid")):
+                _contours(axes, volume.take(index, plane).T, style)
+            axes.set_axis_off()
+            axes.set_title(f"{case['title']}\n{PLANES[plane]}" if plane == 0 else PLANES[plane], fontsize="small")
+    save_figure(figure, path)
 
 
 def draw_cubes(
@@ -75,6 +133,41 @@ def draw_roc(
     save_figure(figure, path)
 
 
+def draw_restorations(path: str | os.PathLike[str], cubes: Sequence[Mapping[str, Any]]) -> None:
+    """Draw the middle axial slice of cubes: a row each, with the error that is left in the last column.
+
+    Args:
+        path: PNG to write.
+        cubes: mappings with "title" and the volumes "label" (original), "image" (distorted) and "pred" (restored), of
+            shape (H, W, D) and values in 0 to 1.
+    """
+    figure = Figure(figsize=(9, 2.3 * len(cubes)), layout="constrained")
+    for row, cube in zip(figure.subplots(len(cubes), 4, squeeze=False), cubes, strict=True):
+        slices = {name: np.asarray(cube[name])[:, :, cube[name].shape[2] // 2].T for name in ("label", "image", "pred")}
+        slices["error"] = np.abs(slices["pred"] - slices["label"])
+        for axes, (name, title) in zip(row, RESTORED.items(), strict=True):
+            style = {"cmap": "magma", "vmax": 0.5} if name == "error" else {"cmap": "gray", "vmax": 1}
+            axes.imshow(slices[name], origin="lower", vmin=0, **style)
+            axes.set_axis_off()
+            mse = "" if name == "label" or name == "error" else f" (MSE {_mse(cube, name):.4f})"
+            axes.set_title(f"{title}{mse}", fontsize="small")
+        row[0].set_title(f"{cube['title']}\noriginal", fontsize="small")
+    save_figure(figure, path)
+
+
+def _middle(label: np.ndarray, plane: int) -> int:
+    """Return the slice that shows most of the label, or the middle one if there is none."""
+    area = (label > 0).sum(axis=tuple(axis for axis in range(3) if axis != plane))
+    return int(area.argmax()) if area.any() else label.shape[plane] // 2
+
+
+def _contours(axes: Any, labels: np.ndarray, style: str) -> None:
+    for value in np.unique(labels[labels > 0]).astype(int):
+        mask = (labels == value).astype(float)
+        if min(mask.shape) > 1:
+            axes.contour(mask, levels=[0.5], colors=COLORS[(value - 1) % len(COLORS)], linestyles=style, linewidths=1)
+
+
 def _is_positive(case: Mapping[str, Any], classes: Sequence[str]) -> bool:
     return bool(case["label"] == classes[1])
 
@@ -126,3 +219,7 @@ def _draw_strip(axes: Any, scores: np.ndarray, labels: np.ndarray, classes: Sequ
     axes.yaxis.set_major_formatter(lambda count, _: f"{abs(count):g}")
     axes.set(xlabel=f"probability of {classes[1]}", ylabel="cases", title="Probabilities", xlim=(0, 1))
     axes.legend(fontsize="small")
+
+
+def _mse(cube: Mapping[str, Any], name: str) -> float:
+    return float(np.square(np.asarray(cube[name], dtype=float) - np.asarray(cube["label"], dtype=float)).mean())

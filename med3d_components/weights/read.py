@@ -1,4 +1,4 @@
-"""Read a weight file of any published layout into plain names and tensors; never run code that a file holds."""
+"""Fetch weight files and read any published layout into plain names and tensors; never run code that a file holds."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import hf_hub_download
 
-__all__ = ["WeightFile", "read_weights"]
+from med3d_components.weights.cards import WeightCard
+
+__all__ = ["WeightFile", "download", "read_weights"]
 
 # Where checkpoints keep their network: most publishers and our encoder.pt, MONAI's CheckpointSaver, our last.pt.
 STATE_KEYS = ("state_dict", "model", "network")
@@ -32,6 +35,21 @@ class WeightFile:
     sha256: str
     state: dict[str, torch.Tensor]
     settings: dict[str, Any]
+
+
+def download(card: WeightCard) -> Path:
+    """Return the local path of a card's file, downloading it if it is not in the Hub's cache.
+
+    Raises:
+        FileNotFoundError: if it is not cached and cannot be downloaded; says what to download by hand.
+    """
+    try:
+        return Path(hf_hub_download(card.repo_id, card.filename, revision=card.revision))
+    except Exception as error:  # which classes mean "no network" changes with the Hub's HTTP library
+        raise FileNotFoundError(
+            f"{card.filename} of {card.repo_id} is not cached and could not be downloaded ({type(error).__name__}); "
+            f"download {card.url} by hand and give the file's path instead of {card.source!r}."
+        ) from error
 
 
 def read_weights(path: Path, sha256: str | None = None) -> WeightFile:

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
-from collections.abc import Mapping
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from med3d_components.networks.genesis import ContractingPath
 from med3d_components.networks.resnet import DilatedResNet
-from med3d_components.weights.architecture import domain_mismatch, infer_settings, mismatch
 from med3d_components.weights.cards import CARDS, WeightCard, find_card
-from med3d_components.weights.fitting import copy_entries
-from med3d_components.weights.hub import download
-from med3d_components.weights.layouts import adapt_stem, encoder_entries, fold_shortcut_biases, stem_channels
-from med3d_components.weights.reading import WeightFile, read_weights
-from med3d_components.weights.report import LoadReport
+from med3d_components.weights.identify import (
+    adapt_stem,
+    domain_mismatch,
+    encoder_entries,
+    fold_shortcut_biases,
+    infer_settings,
+    mismatch,
+    stem_channels,
+)
+from med3d_components.weights.read import WeightFile, download, read_weights
 
-__all__ = ["load_checkpoint", "load_encoder"]
+__all__ = ["LoadReport", "load_checkpoint", "load_encoder"]
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +39,49 @@ GENESIS = "genesis:"
 ARCHITECTURE = {**dict.fromkeys((*MEDICALNET, KINETICS), "resnet"), GENESIS: "genesis"}
 # Of the released MedicalNet code; the paper's text says 2 for both.
 MEDICALNET_DILATIONS = (2, 4)
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What was loaded, from where, and what was not.
+
+    Attributes:
+        source: as the caller named it.
+        path: the file that was read.
+        sha256: of that file.
+        matched: entries that were copied.
+        missing: entries of the network that the file lacks.
+        unexpected: entries of the file that the network lacks.
+        dropped: entries of heads, which an encoder has no use for.
+        adapted: what was changed on the way, in words.
+        share: of the network's floating-point values that were copied, 0 to 1.
+        training_sets: names of the data sets that the weights were trained on, as far as the file or its card states
+            them; None if their publisher keeps them to himself.
+    """
+
+    source: str
+    path: Path
+    sha256: str
+    matched: tuple[str, ...]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    dropped: tuple[str, ...]
+    adapted: tuple[str, ...]
+    share: float
+    training_sets: tuple[str, ...] | None = ()
+
+    def __str__(self) -> str:
+        """Return one readable block."""
+        lines = {
+            "file": str(self.path),
+            "sha256": self.sha256,
+            "adapted": "; ".join(self.adapted) or "nothing",
+            "dropped": _summarise(self.dropped),
+            "missing": _summarise(self.missing),
+            "unexpected": _summarise(self.unexpected),
+        }
+        title = f"Loaded {self.source!r}: {_percent(self.share)} of the values, {len(self.matched)} entries."
+        return "\n".join([title, *(f"  {name:<11} {text}" for name, text in lines.items())])
 
 
 def load_encoder(network: nn.Module, source: str, min_share: float = 1.0) -> LoadReport:
@@ -73,7 +123,7 @@ def load_encoder(network: nn.Module, source: str, min_share: float = 1.0) -> Loa
     state, folded = fold_shortcut_biases(state)
     state, fitted = adapt_stem(state, encoder.settings["in_channels"])
     problem = mismatch({**file.settings, **infer_settings(state)}, encoder.settings)
-    report = copy_entries(encoder, state, file, source, problem, min_share, dropped, (*folded, *fitted))
+    report = _copy_entries(encoder, state, file, source, problem, min_share, dropped, (*folded, *fitted))
     logger.info("%s", report)
     card = _find_published(source, file)
     if card and card.non_commercial:
@@ -100,7 +150,7 @@ def load_checkpoint(network: nn.Module, path: str | os.PathLike[str]) -> LoadRep
         >>> load_checkpoint(Med3DNet({"Task09_Spleen": 2}), "models/model.pt")  # doctest: +SKIP
     """
     file = read_weights(Path(path))
-    report = copy_entries(network, file.state, file, str(path), _diagnose(network, file))
+    report = _copy_entries(network, file.state, file, str(path), _diagnose(network, file))
     logger.info("%s", report)
     return report
 
@@ -167,3 +217,63 @@ def _diagnose(network: nn.Module, file: WeightFile) -> str | None:
     if settings and not whole and encoder is not network:
         return "the file holds an encoder alone: give it as pre-trained weights (load_encoder)"
     return mismatch(settings, encoder.settings) or domain_mismatch(file.state, network.state_dict())
+
+
+def _copy_entries(
+    module: nn.Module,
+    state: Mapping[str, torch.Tensor],
+    file: WeightFile,
+    source: str,
+    problem: str | None = None,
+    min_share: float = 1.0,
+    dropped: tuple[str, ...] = (),
+    adapted: tuple[str, ...] = (),
+) -> LoadReport:
+    """Copy the entries of ``state``, which are under the module's own names, into a module if they fit it.
+
+    Args:
+        module: to copy into; unchanged if they do not fit.
+        state: what ``file`` holds for the module.
+        file: for the report and the error, as are ``source``, ``dropped`` and ``adapted``.
+        source: as the caller named it.
+        problem: what is known to differ between the file and the module, in words.
+        min_share: share of the module's floating-point values, without BatchNorm's batch counters, that must match;
+            below 1, what differs besides shapes is reported instead of refused.
+        dropped: names of heads.
+        adapted: what was changed on the way, in words.
+    """
+    network = module.state_dict()
+    common = [name for name in network if name in state]
+    matched = tuple(name for name in common if network[name].shape == state[name].shape)
+    missing = tuple(name for name in network if name not in state)
+    unexpected = tuple(name for name in state if name not in network)
+    reshaped = [
+        f"{name} {tuple(state[name].shape)} instead of {tuple(network[name].shape)}"
+        for name in common
+        if network[name].shape != state[name].shape
+    ]
+    values = {name: tensor.numel() for name, tensor in network.items() if tensor.is_floating_point()}
+    share = sum(values.get(name, 0) for name in matched) / sum(values.values())
+    if share < min_share or reshaped or (min_share == 1 and (unexpected or problem)):
+        parts = {
+            f"{_percent(share)} of the network's values match": True,
+            f"{len(reshaped)} of another shape: {', '.join(reshaped[:3])}": reshaped,
+            f"missing: {_summarise(missing)}": missing,
+            f"unexpected: {_summarise(unexpected)}": unexpected,
+        }
+        problem = problem or "; ".join(part for part, applies in parts.items() if applies)
+        raise ValueError(f"{file.path} does not fit, and the network is unchanged: {problem}.")
+    module.load_state_dict({name: state[name] for name in matched}, strict=False)
+    adapted = (*adapted, problem) if problem else adapted
+    return LoadReport(source, file.path, file.sha256, matched, missing, unexpected, dropped, adapted, share)
+
+
+def _summarise(names: Iterable[str]) -> str:
+    """Say which modules' entries these are and how many, such as "fc (2 entries), layer1 (1 entry)"."""
+    counts = Counter(name.split(".")[0] for name in names)
+    return ", ".join(f"{name} ({n} {'entry' if n == 1 else 'entries'})" for name, n in counts.items()) or "none"
+
+
+def _percent(share: float) -> str:
+    """Write a share, rounded down so that only all is 100 %."""
+    return f"{math.floor(1000 * share) / 10:.1f} %"

@@ -33,6 +33,7 @@ def test_each_segmented_scan_has_a_row_with_volume_and_box_in_the_world_and_a_pi
         pred = MetaTensor(label, affine=affine, meta={"filename_or_obj": f"scans/{case}.nii.gz"})
         outputs.append({"pred": pred, "overlay": label, "image": torch.rand(1, 8, 9, 10)})
     engine = Engine(lambda engine, batch: outputs)
+    engine.add_event_handler(Events.ITERATION_STARTED, lambda: setattr(engine.state, "batch", [{}, {}]))
     ScanReport(tmp_path, ["background", "liver", "tumour"]).attach(engine)
     for _ in range(2):
         engine.run([0])

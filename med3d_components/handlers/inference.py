@@ -14,8 +14,9 @@ from ignite.engine import Engine, Events
 from monai.data import MetaTensor
 
 from med3d_components.data.listing import case_name
+from med3d_components.handlers.base import CaseCollector
+from med3d_components.handlers.drawing import draw_overlays
 from med3d_components.utils import move_aside, write_json, write_table
-from med3d_components.visualize import draw_overlays
 
 __all__ = ["FreshOutput", "PredictionTable", "ScanReport"]
 
@@ -53,7 +54,7 @@ class FreshOutput:
         logger.info("Results lie in %s.", self.folder)
 
 
-class ScanReport:
+class ScanReport(CaseCollector):
     """Write one row per segmented scan into ``scans.csv``, and a picture of it in three planes.
 
     A row holds the volume of each class in ml, the box around all of them in world coordinates (RAS, mm), empty where
@@ -68,30 +69,31 @@ class ScanReport:
     """
 
     def __init__(self, output_dir: str | os.PathLike[str], classes: Sequence[str]) -> None:
+        super().__init__()
         self.folder = Path(output_dir)
         self.classes = classes
-        self.rows: list[dict[str, Any]] = []
         self.start_time = 0.0
 
     def attach(self, engine: Engine) -> None:
         """Attach to an evaluator."""
-        engine.add_event_handler(Events.STARTED, lambda: self.rows.clear())
         engine.add_event_handler(Events.GET_BATCH_STARTED, self.start)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self.add)
-        engine.add_event_handler(Events.COMPLETED, lambda: write_table(self.folder / "scans.csv", self.rows))
+        super().attach(engine)
 
     def start(self) -> None:
         """Note the time."""
         self.start_time = time.perf_counter()
 
-    def add(self, engine: Engine) -> None:
-        """Add the scans of the last batch."""
-        for output in engine.state.output:
-            case = case_name(output["pred"].meta["filename_or_obj"])
-            row = {"case": case, **self._volumes(output["pred"]), **_box(output["pred"])}
-            image, overlay = (output[name][0].float().cpu() for name in ("image", "overlay"))
-            draw_overlays(self.folder / f"{case}_overlay.png", [{"title": case, "image": image, "pred": overlay}])
-            self.rows.append({**row, "seconds": round(time.perf_counter() - self.start_time, 2)})
+    def keep(self, item: Mapping[str, Any], output: Mapping[str, Any]) -> None:
+        """Draw a scan and keep its row."""
+        case = case_name(output["pred"].meta["filename_or_obj"])
+        row = {"case": case, **self._volumes(output["pred"]), **_box(output["pred"])}
+        image, overlay = (output[name][0].float().cpu() for name in ("image", "overlay"))
+        draw_overlays(self.folder / f"{case}_overlay.png", [{"title": case, "image": image, "pred": overlay}])
+        self.kept.append({**row, "seconds": round(time.perf_counter() - self.start_time, 2)})
+
+    def write(self, engine: Engine) -> None:
+        """Write the table."""
+        write_table(self.folder / "scans.csv", self.kept)
 
     def _volumes(self, pred: MetaTensor) -> dict[str, float]:
         voxel_ml = float(torch.linalg.det(pred.affine[:3, :3].double()).abs()) / 1000
@@ -116,7 +118,7 @@ def _box(pred: MetaTensor) -> dict[str, float]:
     return {name: round(value, 2) for name, value in zip(names, values, strict=True)}
 
 
-class PredictionTable:
+class PredictionTable(CaseCollector):
     """Write one row per classified case into ``predictions.csv`` and ``predictions.json``.
 
     Args:
@@ -131,27 +133,19 @@ class PredictionTable:
         classes: Sequence[str],
         items: Sequence[Mapping[str, Any]],
     ) -> None:
+        super().__init__()
         self.folder = Path(output_dir)
         self.classes = list(classes)
         self.cases = {item["case"]: {key: item[key] for key in IDENTITY if key in item} for item in items}
-        self.rows: list[dict[str, Any]] = []
 
-    def attach(self, engine: Engine) -> None:
-        """Attach to an evaluator."""
-        engine.add_event_handler(Events.STARTED, lambda: self.rows.clear())
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self.add)
-        engine.add_event_handler(Events.COMPLETED, self.write)
+    def keep(self, item: Mapping[str, Any], output: Mapping[str, Any]) -> None:
+        """Keep the row of a case; "pred" holds its probabilities, one per class."""
+        scores = dict(zip(self.classes, output["pred"].tolist(), strict=True))
+        probabilities = {f"probability of {name}": score for name, score in scores.items()}
+        prediction = max(scores, key=scores.__getitem__)
+        self.kept.append({**self.cases[item["case"]], "prediction": prediction, **probabilities})
 
-    def add(self, engine: Engine) -> None:
-        """Add the cases of the last batch; "pred" holds their probabilities, one per class."""
-        for item, output in zip(engine.state.batch, engine.state.output, strict=True):
-            scores = dict(zip(self.classes, output["pred"].tolist(), strict=True))
-            probabilities = {f"probability of {name}": score for name, score in scores.items()}
-            self.rows.append(
-                {**self.cases[item["case"]], "prediction": max(scores, key=scores.__getitem__), **probabilities}
-            )
-
-    def write(self) -> None:
+    def write(self, engine: Engine) -> None:
         """Write both tables."""
-        write_table(self.folder / "predictions.csv", self.rows)
-        write_json(self.folder / "predictions.json", self.rows)
+        write_table(self.folder / "predictions.csv", self.kept)
+        write_json(self.folder / "predictions.json", self.kept)

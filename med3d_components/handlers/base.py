@@ -1,0 +1,47 @@
+"""What the handlers share that collect something of each case and write it when all are through."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import ignite.distributed as idist
+from ignite.engine import Engine, Events
+
+__all__ = ["CaseCollector"]
+
+
+class CaseCollector(ABC):
+    """Keep something of each case of an evaluation or an inference; at its end the first process writes it.
+
+    Attributes:
+        kept: what this run's cases left.
+    """
+
+    def __init__(self) -> None:
+        self.kept: list[dict[str, Any]] = []
+
+    @abstractmethod
+    def keep(self, item: Mapping[str, Any], output: Mapping[str, Any]) -> None:
+        """Keep something of one item of a batch, and of what came out of it."""
+
+    @abstractmethod
+    def write(self, engine: Engine) -> None:
+        """Write what was kept."""
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to an evaluator."""
+        engine.add_event_handler(Events.STARTED, lambda: self.kept.clear())
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.keep_batch)
+        engine.add_event_handler(Events.COMPLETED, self.finish)
+
+    def keep_batch(self, engine: Engine) -> None:
+        """Keep something of the last batch."""
+        for item, output in zip(engine.state.batch, engine.state.output, strict=True):
+            self.keep(item, output)
+
+    def finish(self, engine: Engine) -> None:
+        """Write in the first process alone."""
+        if idist.get_rank() == 0:
+            self.write(engine)

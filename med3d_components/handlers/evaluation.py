@@ -1,0 +1,79 @@
+"""Scores per case after each validation, and the result of an evaluation."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import ignite.distributed as idist
+from ignite.engine import Engine, Events
+
+from med3d_components.handlers.pictures import PICTURES
+from med3d_components.utils import is_nan, move_aside, write_json, write_table
+
+__all__ = ["VALIDATION_FILES", "CaseReport", "EvaluationReport", "score_text"]
+
+logger = logging.getLogger(__name__)
+
+VALIDATION_FILES = ("cases.csv", *PICTURES)
+"""Names of all that validations leave."""
+
+
+class CaseReport:
+    """After each validation: all scores per case in ``cases.csv``.
+
+    Args:
+        output_dir: folder of the report.
+        key_metric: name of the metric whose rows are written.
+    """
+
+    def __init__(self, output_dir: str | os.PathLike[str], key_metric: str = "val_mean_dice") -> None:
+        self.folder = Path(output_dir)
+        self.key_metric = key_metric
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to an evaluator."""
+        engine.add_event_handler(Events.COMPLETED, self.report)
+
+    def report(self, engine: Engine) -> None:
+        """Write the table."""
+        if idist.get_rank() == 0:
+            write_table(self.folder / "cases.csv", engine.state.metric_details[self.key_metric])
+
+
+class EvaluationReport:
+    """At the end of an evaluation: all metrics in the log and in ``evaluation.json``.
+
+    Args:
+        output_dir: folder of the report; files of an earlier evaluation are moved to ``previous/N`` in it.
+    """
+
+    def __init__(self, output_dir: str | os.PathLike[str]) -> None:
+        self.folder = Path(output_dir)
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to an evaluator."""
+        engine.add_event_handler(Events.ITERATION_STARTED(once=1), self.make_room)
+        engine.add_event_handler(Events.COMPLETED, self.report)
+
+    def make_room(self) -> None:
+        """Move an earlier report aside."""
+        if idist.get_rank() == 0:
+            names = ("evaluation.json", *VALIDATION_FILES)
+            move_aside([self.folder / name for name in names], self.folder / "previous")
+
+    def report(self, engine: Engine) -> None:
+        """Write the metrics; NaN, where no case has a class, becomes null."""
+        if idist.get_rank() > 0:
+            return
+        metrics = {name: None if is_nan(value) else value for name, value in engine.state.metrics.items()}
+        write_json(self.folder / "evaluation.json", metrics)
+        for name, value in metrics.items():
+            logger.info("%s %s", name, score_text(value))
+        logger.info("Tables and pictures lie in %s.", self.folder)
+
+
+def score_text(value: float | int | None) -> str:
+    """Return a score as a log has it."""
+    return f"{value:.4f}" if isinstance(value, float) else "-" if value is None else str(value)

@@ -1,0 +1,107 @@
+"""What the metrics share: each case counts once, whichever process had it, and has a row of its own."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import ignite.distributed as idist
+import numpy as np
+from ignite.engine import Engine, Events
+from ignite.metrics import Metric
+
+__all__ = ["UNNAMED", "Baseline", "CaseMetric", "mean_of_known"]
+
+UNNAMED = "-"
+"""The domain of items that name none."""
+
+
+class CaseMetric(Metric):
+    """A metric that notes each case of an evaluation, and scores all of them when it ends.
+
+    It writes into the engine's state: its own value and its parts into ``metrics``, and one row per case, in the order
+    of their names, into ``metric_details[<name of the metric>]``.
+
+    With several processes the cases of all are gathered, and one that two processes had counts once, so the result
+    is that of a single process.
+
+    Attributes:
+        details: what is known of each case.
+    """
+
+    details: dict[Any, Any]
+
+    def __init__(self) -> None:
+        self.details = {}
+        super().__init__()
+
+    def reset(self) -> None:
+        """Forget all cases."""
+        self.details = {}
+
+    @abstractmethod
+    def add(self, item: Mapping[str, Any], output: Mapping[str, Any]) -> None:
+        """Note the case of one item of the evaluator's batch, and of what came out of it."""
+
+    @abstractmethod
+    def summary(self) -> dict[str, float]:
+        """Return the parts of the score over all cases."""
+
+    @abstractmethod
+    def score(self) -> float:
+        """Return the metric's own value over all cases."""
+
+    @abstractmethod
+    def row(self, case: Any, detail: Any) -> dict[str, Any]:
+        """Return the row of one of the ``details``."""
+
+    def parts(self, name: str) -> dict[str, float]:
+        """Return the parts as they are called beside the metrics of others; ``name`` is this metric's."""
+        return self.summary()
+
+    def iteration_completed(self, engine: Engine) -> None:
+        """Note the cases of the evaluator's last batch."""
+        for item, output in zip(engine.state.batch, engine.state.output, strict=True):
+            self.add(item, output)
+
+    def compute(self) -> float:
+        """Return the metric's own value over the cases of all processes."""
+        if idist.get_world_size() > 1:
+            for details in idist.all_gather(self.details):
+                self.details |= details
+        return self.score()
+
+    def completed(self, engine: Engine, name: str) -> None:
+        """Write the metric, its parts and its rows into the engine's state."""
+        super().completed(engine, name)
+        engine.state.metrics |= self.parts(name)
+        engine.state.metric_details[name] = [self.row(case, detail) for case, detail in sorted(self.details.items())]
+
+
+class Baseline(CaseMetric):
+    """A metric of a predictor without a network, fitted to training items when an evaluation starts.
+
+    Inherit from it before the metric that it scores by. It writes its parts under its own name, beside the network's,
+    and no rows.
+    """
+
+    @abstractmethod
+    def fit(self) -> None:
+        """Learn from the training items."""
+
+    def attach(self, engine: Engine, name: str, *args: Any, **kwargs: Any) -> None:
+        """Fit when the evaluator starts, then score its cases."""
+        engine.add_event_handler(Events.STARTED, self.fit)
+        super().attach(engine, name, *args, **kwargs)
+
+    def completed(self, engine: Engine, name: str) -> None:
+        """Write the metric and its parts into the engine's state."""
+        Metric.completed(self, engine, name)
+        engine.state.metrics |= {f"{name}/{part}": score for part, score in self.summary().items() if part != UNNAMED}
+
+
+def mean_of_known(values: Any) -> float:
+    """Return the mean of the values that are not NaN; NaN if there are none."""
+    known = [value for value in values if not np.isnan(value)]
+    return float(np.mean(known)) if known else float("nan")

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from ignite.engine import Engine, Events
+
+from med3d_components.handlers import CaseReport, EvaluationReport, OverlayPictures
+from tests.handlers.conftest import rows
+
+
+def evaluate(folder: Path) -> None:
+    label = torch.zeros(1, 8, 8, 8)
+    label[:, 2:5, 2:5, 2:5] = 1
+    engine = Engine(lambda engine, batch: [{"image": torch.rand(1, 8, 8, 8), "label": label, "pred": label}])
+    engine.add_event_handler(Events.ITERATION_STARTED, set_batch)
+    engine.add_event_handler(Events.COMPLETED, set_metrics)
+    CaseReport(folder).attach(engine)
+    OverlayPictures(folder).attach(engine)
+    EvaluationReport(folder).attach(engine)
+    engine.run([0, 1])
+
+
+def set_batch(engine: Engine) -> None:
+    engine.state.batch = [{"domain": "liver", "case": str(engine.state.iteration)}]
+
+
+def set_metrics(engine: Engine) -> None:
+    engine.state.metrics = {"val_mean_dice": 1.0, "liver/tumour": float("nan")}
+    engine.state.metric_details = {"val_mean_dice": [{"domain": "liver", "case": "1", "tumour": float("nan")}]}
+
+
+def test_an_evaluation_writes_metrics_cases_and_a_picture_and_keeps_the_earlier_ones(tmp_path: Path) -> None:
+    evaluate(tmp_path)
+    evaluate(tmp_path)
+    assert json.loads((tmp_path / "evaluation.json").read_text(encoding="utf-8")) == {
+        "val_mean_dice": 1.0,
+        "liver/tumour": None,
+    }
+    assert rows(tmp_path / "cases.csv") == [{"domain": "liver", "case": "1", "tumour": ""}]
+    for name in ("evaluation.json", "cases.csv", "overlays.png"):
+        assert (tmp_path / name).is_file()
+        assert (tmp_path / "previous" / "1" / name).is_file()
