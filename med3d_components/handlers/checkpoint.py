@@ -1,6 +1,6 @@
 """Save what a run decided and learnt, and continue a run that was killed.
 
-Below ``ckpt_dir``::
+In ``ckpt_dir``, by default ``models/`` below ``run_dir``, and in ``run_dir``::
 
     models/model.pt          network with the best score so far, a plain state_dict
     models/settings.json     what inference must know: depth, domains, spacing, intensity rule
@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +40,14 @@ class TrainingCheckpoint:
     model and settings are those of one moment unless the process is killed between the two.
 
     Args:
-        ckpt_dir: folder of ``models/`` and ``checkpoints/``.
+        ckpt_dir: folder of the best network and its settings.
+        run_dir: parent of ``checkpoints/``.
         network: without a distributed wrapper; its encoder is in ``network.encoder``.
         optimizer: whose state is kept.
         lr_scheduler: whose state is kept.
-        evaluator: the engine whose state holds the metric.
+        evaluator: the engine whose key metric chooses the best network; larger is better.
         settings: what inference must know, of JSON types.
         resume: true to continue from ``last.pt``; otherwise files of an earlier run are moved aside.
-        key_metric: name of the metric that chooses the best network; larger is better.
 
     Raises:
         FileNotFoundError: when the trainer starts, if there is nothing to resume from.
@@ -56,23 +57,21 @@ class TrainingCheckpoint:
     def __init__(
         self,
         ckpt_dir: str | os.PathLike[str],
+        run_dir: str | os.PathLike[str],
         network: nn.Module,
         optimizer: torch.optim.Optimizer,
         lr_scheduler: torch.optim.lr_scheduler.LRScheduler,
         evaluator: Engine,
         settings: dict[str, Any],
         resume: bool | str = False,
-        key_metric: str = "val_mean_dice",
     ) -> None:
-        folder = Path(ckpt_dir)
-        self.model, self.settings_file = folder / "models" / "model.pt", folder / "models" / "settings.json"
-        self.last, self.encoder = folder / "checkpoints" / "last.pt", folder / "checkpoints" / "encoder.pt"
-        self.previous = folder / "checkpoints" / "previous"
+        self.model, self.settings_file = Path(ckpt_dir, "model.pt"), Path(ckpt_dir, "settings.json")
+        folder = Path(run_dir, "checkpoints")
+        self.last, self.encoder, self.previous = folder / "last.pt", folder / "encoder.pt", folder / "previous"
         self.parts: dict[str, Any] = {"network": network, "optimizer": optimizer, "lr_scheduler": lr_scheduler}
         self.evaluator = evaluator
         self.settings = settings
         self.resume = as_flag("resume", resume)
-        self.key_metric = key_metric
         self.best: dict[str, Any] = {"score": -math.inf, "epoch": 0}
 
     def attach(self, engine: Engine) -> None:
@@ -115,7 +114,8 @@ class TrainingCheckpoint:
         engine.state.iteration = state["epoch"] * engine.state.epoch_length
         self.evaluator.state.best_metric = self.best["score"]
         self.evaluator.state.best_metric_epoch = self.best["epoch"]
-        logger.info("Resumed after epoch %d; best %s %.4f.", state["epoch"], self.key_metric, self.best["score"])
+        name, score = self.evaluator.state.key_metric_name, self.best["score"]
+        logger.info("Resumed after epoch %d; best %s %.4f.", state["epoch"], name, score)
 
     def save(self, engine: PrecisionTrainer) -> None:
         """Save the network if it is the best so far, and the state of the run."""
@@ -123,13 +123,15 @@ class TrainingCheckpoint:
             return
         network = self.parts["network"].state_dict()
         validated = self.evaluator.state.epoch == engine.state.epoch
-        score = self.evaluator.state.metrics[self.key_metric] if validated else -math.inf
+        state = self.evaluator.state
+        score = state.metrics[state.key_metric_name] if validated else -math.inf
         if score > self.best["score"]:
             self.best = {"score": float(score), "epoch": engine.state.epoch}
             write_json(self.settings_file, self.settings)
             _save(self.model, network)
             encoder = self.parts["network"].encoder
-            _save(self.encoder, {"state_dict": encoder.state_dict(), "settings": self.settings})
+            origin = {name: self.settings[name] for name in ("bundle", "trained_on")}
+            _save(self.encoder, {"state_dict": encoder.state_dict(), "settings": {**origin, **encoder.settings}})
         parts = {name: part.state_dict() for name, part in self.parts.items()}
         if engine.scaler is not None:
             parts["scaler"] = engine.scaler.state_dict()
@@ -143,15 +145,31 @@ class StrictCheckpointLoader:
     Args:
         path: of the checkpoint.
         network: that takes its weights.
+        settings: of the checkpoint's training, see :mod:`med3d_components.settings`; the default of a config, which
+            only builds a network, names no bundle.
+
+    Raises:
+        FileNotFoundError: when the engine starts, if the settings are not those of a training: a network and a
+            preprocessing that were guessed give wrong results without a word.
     """
 
-    def __init__(self, path: str | os.PathLike[str], network: nn.Module) -> None:
-        self.path = path
+    def __init__(self, path: str | os.PathLike[str], network: nn.Module, settings: Mapping[str, Any]) -> None:
+        self.path = Path(path)
         self.network = network
+        self.settings = settings
 
     def attach(self, engine: Engine) -> None:
         """Attach to an evaluator."""
-        engine.add_event_handler(Events.STARTED, lambda: load_checkpoint(self.network, self.path))
+        engine.add_event_handler(Events.STARTED, self.load)
+
+    def load(self) -> None:
+        """Load the weights."""
+        if self.path.is_file() and "bundle" not in self.settings:
+            raise FileNotFoundError(
+                f"{self.path} has no settings.json beside it, which the training wrote with it: without, neither the "
+                "network nor the preprocessing is known. Put it there."
+            )
+        load_checkpoint(self.network, self.path)
 
 
 def _save(path: Path, content: Any) -> None:

@@ -25,12 +25,12 @@ class CaseReport:
 
     Args:
         output_dir: folder of the report.
-        key_metric: name of the metric whose rows are written.
+        metric: whose rows are written; None for the key metric.
     """
 
-    def __init__(self, output_dir: str | os.PathLike[str], key_metric: str = "val_mean_dice") -> None:
+    def __init__(self, output_dir: str | os.PathLike[str], metric: str | None = None) -> None:
         self.folder = Path(output_dir)
-        self.key_metric = key_metric
+        self.metric = metric
 
     def attach(self, engine: Engine) -> None:
         """Attach to an evaluator."""
@@ -39,7 +39,9 @@ class CaseReport:
     def report(self, engine: Engine) -> None:
         """Write the table."""
         if idist.get_rank() == 0:
-            write_table(self.folder / "cases.csv", engine.state.metric_details[self.key_metric])
+            write_table(
+                self.folder / "cases.csv", engine.state.metric_details[self.metric or engine.state.key_metric_name]
+            )
 
 
 class EvaluationReport:

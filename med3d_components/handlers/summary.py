@@ -21,9 +21,6 @@ __all__ = ["RunSummary"]
 
 logger = logging.getLogger(__name__)
 
-PATCHES = ("region", "size", "cube_size")
-"""What the settings of the bundles call the voxels that a network sees."""
-
 
 class RunSummary:
     """At the start: cases, classes, spacing, patch, network, precision and device; at the end of a training its result.
@@ -33,11 +30,11 @@ class RunSummary:
         settings: of the training, see :mod:`med3d_components.settings`.
         precision: auto, bf16, fp16 or float32, see :func:`choose_precision`.
         device: that the network runs on.
-        bundle_root: folder of the bundle, for the command that uses the model.
-        ckpt_dir: parent of models/ and checkpoints/.
         output_dir: folder of tables and pictures.
+        ckpt_dir: of a training: folder of the model.
+        run_dir: of a training: parent of checkpoints/.
+        bundle_root: of a training: folder of the bundle, for the command that uses the model.
         evaluator: of a training: the engine that validates.
-        key_metric: of a training: the metric that chooses the best network.
     """
 
     def __init__(
@@ -46,19 +43,19 @@ class RunSummary:
         settings: Mapping[str, Any],
         precision: str,
         device: torch.device | str,
-        bundle_root: str | os.PathLike[str] = "",
+        output_dir: str | os.PathLike[str],
         ckpt_dir: str | os.PathLike[str] = "",
-        output_dir: str | os.PathLike[str] = "",
+        run_dir: str | os.PathLike[str] = "",
+        bundle_root: str | os.PathLike[str] = "",
         evaluator: Engine | None = None,
-        key_metric: str = "",
     ) -> None:
         self.network = network
         self.settings = settings
         self.precision = choose_precision(precision, device)
         self.device = torch.device(device)
-        self.bundle, self.ckpt_dir, self.output_dir = Path(bundle_root), Path(ckpt_dir), Path(output_dir)
+        self.output_dir, self.ckpt_dir, self.run_dir = Path(output_dir), Path(ckpt_dir), Path(run_dir)
+        self.bundle = Path(bundle_root)
         self.evaluator = evaluator
-        self.key_metric = key_metric
         self.start_time = 0.0
 
     def attach(self, engine: Engine) -> None:
@@ -81,10 +78,11 @@ class RunSummary:
             else str(count),
             "classes": _classes(self.settings.get("classes")),
             "spacing": _by_domain(self.settings.get("spacing"), " mm"),
-            "patch": _by_domain(next((self.settings[n] for n in PATCHES if n in self.settings), None), " voxels"),
-            "network": _network(self.network, self.settings.get("depth")),
+            "patch": _by_domain(self.settings.get("roi_size"), " voxels"),
+            "network": _network(self.network, self.settings["network"].get("depth")),
             "precision": f"{self.precision.name} ({self.precision.reason})",
             "device": _device(self.device),
+            "results": f"{self.output_dir}, the model in {self.ckpt_dir}" if self.evaluator else str(self.output_dir),
         }
         if self.evaluator:
             facts["steps"] = f"{engine.state.epoch_length} an epoch, {engine.state.max_epochs} epochs"
@@ -98,15 +96,15 @@ class RunSummary:
             return
         state = self.evaluator.state
         minutes, seconds = divmod(round(time.perf_counter() - self.start_time), 60)
-        best = f"epoch {state.best_metric_epoch}, {self.key_metric} {state.best_metric:.4f}"
+        best = f"epoch {state.best_metric_epoch}, {state.key_metric_name} {state.best_metric:.4f}"
         config = self.bundle / "configs" / "inference.json"
-        place = "" if self.ckpt_dir == self.bundle else f" --ckpt_dir {self.ckpt_dir}"
+        place = "" if self.ckpt_dir == self.bundle / "models" else f" --ckpt_dir {self.ckpt_dir}"
         _print(
             {
                 "trained": f"{engine.state.epoch} epochs in {minutes} min {seconds} s",
                 "best": best if state.best_metric_epoch > 0 else "no epoch was validated",
-                "model": str(self.ckpt_dir / "models" / "model.pt"),
-                "encoder": str(self.ckpt_dir / "checkpoints" / "encoder.pt"),
+                "model": str(self.ckpt_dir / "model.pt"),
+                "encoder": str(self.run_dir / "checkpoints" / "encoder.pt"),
                 "tables": _existing(self.output_dir, ("metrics.csv", "cases.csv")),
                 "pictures": _existing(self.output_dir, ("curves.png", *PICTURES)),
                 "use it": f"python -m monai.bundle run inference --config_file {config}{place} --dataset_dir SCANS",

@@ -33,7 +33,6 @@ class TrainingReport:
         evaluator: the engine whose metrics are reported.
         resume: true to continue the table of the run that is resumed.
         split: written to ``split.json``: which cases train and which validate.
-        key_metric: the first metric of the table.
     """
 
     def __init__(
@@ -42,14 +41,12 @@ class TrainingReport:
         evaluator: Engine,
         resume: bool | str = False,
         split: Any = None,
-        key_metric: str = "val_mean_dice",
     ) -> None:
         self.folder = Path(output_dir)
         self.table = self.folder / "metrics.csv"
         self.evaluator = evaluator
         self.resume = as_flag("resume", resume)
         self.split = split
-        self.key_metric = key_metric
         self.rows: list[dict[str, float]] = []
         self.losses: list[float] = []
         self.writer: SummaryWriter | None = None
@@ -79,14 +76,14 @@ class TrainingReport:
         loss = float(idist.all_reduce(sum(self.losses) / len(self.losses))) / idist.get_world_size()
         if idist.get_rank() > 0:
             return
-        epoch = engine.state.epoch
+        epoch, key_metric = engine.state.epoch, self.evaluator.state.key_metric_name
         if self.resume and not self.rows and self.table.is_file():
             self.rows = [row for row in _read(self.table) if row["epoch"] < epoch]
         validated = self.evaluator.state.epoch == epoch
         metrics = dict(self.evaluator.state.metrics) if validated else {}
         self.rows.append({"epoch": epoch, "train_loss": loss, **metrics})
-        write_table(self.table, self.rows, first=("epoch", "train_loss", self.key_metric))
-        draw_curves(self.folder / "curves.png", self.rows, self.key_metric)
+        write_table(self.table, self.rows, first=("epoch", "train_loss", key_metric))
+        draw_curves(self.folder / "curves.png", self.rows, key_metric)
         # Opened here, since the epoch that a resume goes on from is known only now.
         self.writer = self.writer or SummaryWriter(str(self.folder / "tensorboard"), purge_step=epoch)
         for name, value in {"train_loss": loss, **metrics}.items():

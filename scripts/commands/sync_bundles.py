@@ -63,9 +63,7 @@ def with_wiring(config: str, wiring: str) -> str:
         '{"a": 1, "_desc_wiring": "new", "run": "%training"}'
     """
     if WIRING not in config:
-        raise ValueError(
-            f"A config has no {WIRING}, where the part begins that all bundles share; add it."
-        )
+        raise ValueError(f"A config has no {WIRING}, where the part begins that all bundles share; add it.")
     return config[: config.index(WIRING)] + wiring[wiring.index(WIRING) :]
 
 
