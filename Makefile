@@ -23,13 +23,13 @@ demo: .venv/installed
 	$(call train,med3d_pretraining) --dataset_dir $(DEMO)/data --epochs 6 --val_interval 6
 	$(call say,3 of 6: transfer its encoder to the lungs. Two minutes.)
 	$(call train,lung_segmentation) --dataset_dir $(DEMO)/Synthetic_Lungs --val_fraction 0.25 \
-	    --epochs 24 --val_interval 8 --spacing 8,8,8 --max_region 40,40,40 --widths "[[128,64],[64,32],[32,16]]" \
+	    --epochs 24 --val_interval 8 --spacing 8,8,8 --patch_size 40,40,40 --widths "[[128,64],[64,32],[32,16]]" \
 	    --decoder_rate_multiple 5 --pretrained_weights $(ENCODER)
 	$(call say,4 of 6: score the model on four scans that it was not trained on. Seconds.)
 	$(call evaluate,lung_segmentation) --dataset_dir $(DEMO)/Synthetic_Lungs
 	$(call say,5 of 6: segment a new scan. Seconds.)
 	$(RUN) inference --config_file bundles/lung_segmentation/configs/inference.json \
-	    --dataset_dir $(DEMO)/new/Synthetic_Lungs/imagesTr --ckpt_dir $(DEMO)/lung_segmentation \
+	    --dataset_dir $(DEMO)/new/Synthetic_Lungs/imagesTr --ckpt_dir $(DEMO)/lung_segmentation/models \
 	    --output_dir $(DEMO)/lung_segmentation/inference
 	$(call say,6 of 6: what there is now.)
 	@$(BIN)/python scripts/demo_summary.py $(DEMO)
@@ -45,18 +45,18 @@ demo-all: demo
 	    --pretrained_weights $(ENCODER)
 	$(call say,Find the liver in the whole scan; then segment it with its tumours in the region that was found.)
 	$(call train,liver_ct_coarse_segmentation) --dataset_dir $(DEMO)/Synthetic_Livers --epochs 16 --val_interval 4 \
-	    --val_fraction 0.25 --size 64,64,64 --pretrained_weights $(ENCODER)
+	    --val_fraction 0.25 --patch_size 64,64,64 --pretrained_weights $(ENCODER)
 	$(call train,liver_ct_fine_segmentation) --dataset_dir $(DEMO)/Synthetic_Livers --epochs 48 --val_interval 24 \
-	    --val_fraction 0.25 --region 80,80,80 --spacing 2.5,2.5,2.5 --decoder_rate_multiple 5 \
+	    --val_fraction 0.25 --patch_size 80,80,80 --spacing 2.5,2.5,2.5 --decoder_rate_multiple 5 \
 	    --pretrained_weights $(ENCODER) --coarse_checkpoint $(DEMO)/liver_ct_coarse_segmentation/models/model.pt
 	$(call evaluate,liver_ct_fine_segmentation) --dataset_dir $(DEMO)/Synthetic_Livers
 	$(call say,Pre-train an encoder without labels as Models Genesis does.)
 	$(call train,genesis_pretraining) --dataset_dir $(DEMO)/Synthetic_Livers --architecture resnet --epochs 8 \
-	    --val_interval 4 --draws_per_epoch 1 --max_tissue 1 --margin 0,0,0 --region 48,48,32
+	    --val_interval 4 --draws_per_epoch 1 --max_tissue 1 --margin 0,0,0 --patch_size 48,48,32
 	$(call say,Compare both encoders with a start from scratch on the nodules.)
 	$(BIN)/python scripts/transfer_study.py run --bundle lung_nodule_ct_classification \
 	    --dataset_dir $(DEMO)/Synthetic_Nodules --out $(DEMO)/study --epochs 6 --seeds 0,1 \
-	    --options '{"cube_size": [32, 32, 32]}' \
+	    --options '{"patch_size": [32, 32, 32]}' \
 	    --inits "scratch,med3d=$(ENCODER),genesis=$(DEMO)/genesis_pretraining/checkpoints/encoder.pt"
 	$(call say,What there is now; the demo's own part first.)
 	@$(BIN)/python scripts/demo_summary.py $(DEMO)
@@ -69,9 +69,9 @@ demo-all: demo
 
 ENCODER = $(DEMO)/med3d_pretraining/checkpoints/encoder.pt
 train = $(RUN) training --config_file bundles/$(1)/configs/train.json --depth 10 \
-    --ckpt_dir $(DEMO)/$(1) --output_dir $(DEMO)/$(1)/eval
+    --run_dir $(DEMO)/$(1)
 evaluate = $(RUN) evaluating --config_file "['bundles/$(1)/configs/train.json','bundles/$(1)/configs/evaluate.json']" \
-    --ckpt_dir $(DEMO)/$(1) --output_dir $(DEMO)/$(1)/evaluation
+    --run_dir $(DEMO)/$(1) --output_dir $(DEMO)/$(1)/evaluation
 say = @printf '\n== %s\n' "$(1)"
 
 test: .venv/installed

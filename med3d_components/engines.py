@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from monai.engines import SupervisedTrainer, Workflow
 from monai.engines.utils import PrepareBatch, default_prepare_batch
-from torch import nn
 
 from med3d_components.utils.precision import choose_precision
 
@@ -69,9 +68,7 @@ class PrecisionTrainer(SupervisedTrainer):
         Workflow.run(self)
 
 
-def parameter_groups(
-    network: nn.Module, learning_rate: float, decoder_rate_multiple: float = 1
-) -> list[dict[str, Any]]:
+def parameter_groups(network: Any, learning_rate: float, decoder_rate_multiple: float = 1) -> list[dict[str, Any]]:
     """Return the parameters for an optimizer: the encoder's with their rate, all others with a multiple of it.
 
     Args:

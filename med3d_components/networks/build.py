@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
@@ -79,8 +79,8 @@ def build_network(settings: Mapping[str, Any], frozen_stages: Sequence[str] = ()
             (arguments["num_classes"],) = arguments["num_classes"].values()
     if task == "cascade":
         arguments["make_coarse"] = partial(build_network, arguments.pop("coarse"))
-    network = NETWORKS[task][architecture](**arguments).eval()
+    network: Any = NETWORKS[task][architecture](**arguments).eval()
     network.settings = {**settings, **network.encoder.settings}
     if isinstance(network, CascadeNet):
         network.settings |= {"coarse": network.coarse.settings, "rates": list(network.rates), "scaled": False}
-    return network
+    return cast("nn.Module", network)

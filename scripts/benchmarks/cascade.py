@@ -14,7 +14,7 @@ from monai.transforms import get_largest_connected_component_mask
 from monai.utils import set_determinism
 
 from med3d_components.inferers import CascadeInferer, FastInferer
-from med3d_components.networks import CascadeNet
+from med3d_components.networks import CascadeNet, Med3DNet
 from med3d_components.utils.precision import choose_precision
 from scripts.benchmarks.cases import check_case, dice, segment, trained_case
 from scripts.benchmarks.stopwatch import Measured, Row, as_row, measure, report
@@ -58,7 +58,7 @@ def cascade(
     set_determinism(0)
     if check_case(ckpt_dir, image):
         network, scan, trained = trained_case("liver_ct_fine_segmentation", str(ckpt_dir), str(image))
-        region, coarse_size = trained["region"], trained["coarse"]["size"]
+        region, coarse_size = trained["roi_size"], trained["coarse"]["roi_size"]
     else:
         network, scan = _marked_network(depth, region), _ellipsoid_scan(size, spacing)
     inferer = CascadeInferer(region, coarse_size, sw_batch_size=1)
@@ -106,8 +106,8 @@ class _MarkedNet(CascadeNet):
 
 
 def _marked_network(depth: int, region: Sequence[int]) -> CascadeNet:
-    coarse = {"num_classes": {"liver": 2}, "depth": depth}
-    return _MarkedNet(coarse=coarse, depth=depth, num_classes=2, region=region, scaled=True).eval()
+    make_coarse = partial(Med3DNet, {"liver": 2}, depth)
+    return _MarkedNet(make_coarse, depth=depth, num_classes=2, roi_size=region, scaled=True).eval()
 
 
 def _ellipsoid_scan(size: Sequence[int], spacing_mm: Sequence[float]) -> MetaTensor:

@@ -32,7 +32,7 @@ def trained_case(bundle: str, ckpt_dir: str, image: str) -> tuple[Any, MetaTenso
     parser.read_config(BUNDLES / bundle / "configs" / "inference.json")
     parser.update({"bundle_root": str(BUNDLES / bundle), "ckpt_dir": ckpt_dir, "dataset_dir": image})
     network = parser.get_parsed_content("network_def").eval()
-    load_checkpoint(network, Path(ckpt_dir, "models", "model.pt"))
+    load_checkpoint(network, Path(ckpt_dir, "model.pt"))
     scan = parser.get_parsed_content("dataset")[0]["image"]
     return network, MetaTensor(scan[None], affine=scan.affine), parser.get_parsed_content("settings")
 

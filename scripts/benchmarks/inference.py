@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -18,7 +19,7 @@ from monai.inferers import Inferer, SlidingWindowInferer
 from monai.utils import set_determinism
 
 from med3d_components.inferers import BodyWindowInferer, FastInferer
-from med3d_components.networks import Med3DSegmentationNet
+from med3d_components.networks import Med3DSegmentationNet, build_network
 from med3d_components.utils import write_json
 from scripts.benchmarks.cases import BUNDLES, check_case, dice, segment, trained_case, with_stock_layers
 from scripts.benchmarks.stopwatch import Measured, Row, as_row, measure, report
@@ -68,7 +69,7 @@ def inference(
     set_determinism(0)
     if check_case(ckpt_dir, image):
         network, scan, settings = trained_case("lung_segmentation", str(ckpt_dir), str(image))
-        region = settings["region"]
+        region = settings["roi_size"]
     else:
         network, scan = _MarkedNet(len(CLASSES), depth).eval(), _chest(size)
     stock = with_stock_layers(network)
@@ -159,9 +160,9 @@ def _write_case(
     region: Sequence[int],
 ) -> None:
     """Write what a training would leave in a bundle, and a scan for it."""
-    network = Med3DSegmentationNet(len(CLASSES), depth)
-    settings = {**network.encoder.settings, "widths": [[256, 128], [128, 64], [64, 32]], "classes": CLASSES}
-    settings |= {"spacing": target, "region": region, "channel": None, "percentiles": [0.5, 99.5]}
+    network = build_network({"task": "segmentation", "num_classes": len(CLASSES), "depth": depth})
+    settings: dict[str, Any] = {"bundle": "lung_segmentation", "network": network.settings, "classes": CLASSES}
+    settings |= {"spacing": target, "roi_size": region, "channel": None, "percentiles": [0.5, 99.5]}
     write_json(folder / "models" / "settings.json", {**settings, "intensity_range": None})
     torch.save(network.state_dict(), folder / "models" / "model.pt")
     scan = nib.Nifti1Image((1000 * _chest(size)[0, 0]).numpy().astype(np.int16), np.diag([*spacing, 1.0]))

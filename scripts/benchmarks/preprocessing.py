@@ -133,7 +133,7 @@ def _bundle_part(config: str, name: str, target: Sequence[float], region: Sequen
             "channel": None,
             "classes": ["background", "lung"],
             "spacing": list(target),
-            "region": list(region),
+            "roi_size": list(region),
         }
     )
     return parser.get_parsed_content(name)

@@ -63,7 +63,7 @@ def cross_validate(dataset_dir: str, out: str, folds: int = 5, seed: int = 0, **
 def _train(target: Path, options: Mapping[str, Any]) -> None:
     """Run the bundle's training in a process of its own, with one validation after the last epoch."""
     config = BUNDLE / "configs" / "train.json"
-    places = {"ckpt_dir": target, "output_dir": target / "eval", "val_interval": 10**6}
+    places = {"run_dir": target, "val_interval": 10**6}
     arguments = [str(part) for key, value in {**places, **options}.items() for part in (f"--{key}", value)]
     command = [sys.executable, "-m", "monai.bundle", "run", "training", "--config_file", str(config), *arguments]
     if subprocess.run(command, check=False).returncode:

@@ -15,6 +15,7 @@ from monai.bundle import ConfigParser
 from med3d_components import __version__
 from med3d_components.settings import read_settings
 from med3d_components.utils import atomic_path
+from med3d_components.utils.option_help import option_names
 from scripts.commands.reach import find_imported, names_in
 
 __all__ = ["pack_bundle", "pack_bundles"]
@@ -102,8 +103,13 @@ def with_weights(files: Mapping[str, bytes], bundle: Path, weights: Path) -> dic
     if settings["bundle"] != bundle.name:
         raise ValueError(f"{weights} is of a training of {settings['bundle']}; pack it with that name.")
     _check_fit(bundle, weights, settings)
-    inference, metadata = (json.loads(files[f"configs/{name}.json"]) for name in ("inference", "metadata"))
+    names = ("inference", "metadata", "train")
+    inference, metadata, train = (json.loads(files[f"configs/{name}.json"]) for name in names)
     inference["settings"]["default"] = settings
+    # So that the network of train.json, which MONAI's `load` takes, is that of the weights.
+    train |= {name: value for name, value in settings["network"].items() if name in option_names(train)}
+    found = {"default_classes": settings.get("classes"), "coarse": settings.get("coarse"), "coarse_checkpoint": None}
+    train |= {name: value for name, value in found.items() if name in train}
     metadata["data_source"] = " and ".join(settings["trained_on"])
     classes = settings.get("classes")
     if classes:  # a pre-training has those of each of its domains; the first is what inference takes by default
@@ -113,6 +119,7 @@ def with_weights(files: Mapping[str, bytes], bundle: Path, weights: Path) -> dic
     return {
         "configs/inference.json": _as_json(inference),
         "configs/metadata.json": _as_json(metadata),
+        "configs/train.json": _as_json(train),
         "models/model.pt": weights.read_bytes(),
         "models/settings.json": _as_json(settings),
     }

@@ -34,7 +34,7 @@ MARGIN = 1.25
 
 def plan_memory(
     bundle: str,
-    region: int | Sequence[int] | None = None,
+    patch_size: int | Sequence[int] | None = None,
     batch_size: int | None = None,
     num_classes: int = 2,
     measure: bool | str = False,
@@ -45,7 +45,7 @@ def plan_memory(
 
     Args:
         bundle: name of the bundle.
-        region: voxels that the network sees, three numbers or one for a cube. Without region and batch_size there is
+        patch_size: voxels that the network sees, three numbers or one for a cube. Without it and batch_size there is
             the table alone.
         batch_size: of the bundle's training; by default its own.
         num_classes: background included, where data decide it.
@@ -58,17 +58,17 @@ def plan_memory(
         ValueError: for what the bundle's training refuses.
     """
     folder = BUNDLES / bundle
-    default_region, default_batch_size = default_setting(folder)
+    default_patch, default_batch_size = default_setting(folder)
     measure, table = as_flag("measure", measure), as_flag("table", table)
 
-    def make(region: Sequence[int], batch_size: int) -> MakeTrainer:
-        return partial(bundle_trainer, folder, region, batch_size, num_classes, **options)
+    def make(patch_size: Sequence[int], batch_size: int) -> MakeTrainer:
+        return partial(bundle_trainer, folder, patch_size, batch_size, num_classes, **options)
 
-    if region is not None or batch_size is not None or measure:
-        region = default_region if region is None else [region] * 3 if isinstance(region, int) else list(region)
+    if patch_size is not None or batch_size is not None or measure:
+        patch = [patch_size] * 3 if isinstance(patch_size, int) else list(patch_size or default_patch)
         batch_size = default_batch_size if batch_size is None else batch_size
-        print(f"Region {'x'.join(map(str, region))}, batch size {batch_size}:")
-        _print_setting(make(region, batch_size), measure)
+        print(f"Patch {'x'.join(map(str, patch))}, batch size {batch_size}:")
+        _print_setting(make(patch, batch_size), measure)
     if table:
         _print_table(lambda edge, batch_size: predict_peak(make([edge] * 3, batch_size)).total)
 

@@ -19,8 +19,6 @@ STEPS = 2
 """The optimizer makes its state in the first step, so that the second needs more memory, as all after it."""
 
 DOMAIN = "Rehearsal"
-REGION_IDS = ("region", "max_region", "size", "cube_size")
-"""What the configs call the voxels that the network sees, the first that is no expression."""
 
 
 class RandomBatches:
@@ -56,7 +54,7 @@ class RandomBatches:
 
 
 def default_setting(bundle: Path) -> tuple[list[int], int]:
-    """Return the region (H, W, D) and the batch size that a bundle trains on if nothing is said.
+    """Return the patch size (H, W, D) and the batch size that a bundle trains on if nothing is said.
 
     Args:
         bundle: folder of the bundle.
@@ -65,11 +63,11 @@ def default_setting(bundle: Path) -> tuple[list[int], int]:
         FileNotFoundError: if there is no such bundle.
     """
     config = _read_training(bundle)
-    return list(config[_region_id(config)]), int(config["batch_size"])
+    return list(config["patch_size"]), int(config["batch_size"])
 
 
 def bundle_trainer(
-    bundle: Path, region: Sequence[int], batch_size: int, num_classes: int = 2, **options: Any
+    bundle: Path, patch_size: Sequence[int], batch_size: int, num_classes: int = 2, **options: Any
 ) -> SupervisedTrainer:
     """Return the trainer of a bundle, which ``run()`` lets make two steps without data, reports and checkpoints.
 
@@ -79,15 +77,15 @@ def bundle_trainer(
 
     Args:
         bundle: folder of the bundle.
-        region: voxels (H, W, D) of the volumes.
+        patch_size: voxels (H, W, D) of the volumes.
         batch_size: of the bundle; where a scan gives several cubes, the batch has that many times more.
         num_classes: background included; where the bundle fixes them, or restores images, it changes nothing.
         **options: of the bundle's train.json, such as ``depth=18``.
 
     Raises:
         FileNotFoundError: if there is no such bundle.
-        ValueError: for an option that the bundle does not have, a region that is not three positive integers, a batch
-            size that is none, or what the bundle's network refuses.
+        ValueError: for an option that the bundle does not have, a patch size that is not three positive integers, a
+            batch size that is none, or what the bundle's network refuses.
 
     Example:
         >>> bundle_trainer(Path("bundles/lung_segmentation"), (64, 64, 64), 1, depth=10).run()  # doctest: +SKIP
@@ -95,15 +93,15 @@ def bundle_trainer(
     config = _read_training(bundle)
     for name in options:
         check_known(name, config, f"the bundle {bundle.name}")
-    region_id = _region_id(config)
-    check_options({**config, **options, region_id: list(region), "batch_size": batch_size})
-    config |= {**options, region_id: list(region), **_stand_ins(bundle, config, num_classes)}
+    options |= {"patch_size": list(patch_size), "batch_size": batch_size}
+    check_options({**config, **options})
+    config |= {**options, **_stand_ins(bundle, config, num_classes, patch_size)}
     if config["precision"] == "fp16":
         config["precision"] = "bf16"  # of the same size; the scaler of fp16 reads values, and fake ones have none
     config["train"] |= {
         "dataloader": {
             "_target_": f"{__name__}.RandomBatches",
-            "shape": [batch_size * config.get("cubes_per_scan", 1), 1, *region],
+            "shape": [batch_size * config.get("cubes_per_scan", 1), 1, *patch_size],
             # The name tells the kind of a bundle, as to MONAI Label.
             "per_volume": bundle.name.endswith("classification"),
             "device": "@device",
@@ -137,7 +135,7 @@ def _read_training(bundle: Path) -> dict[str, Any]:
     return dict(ConfigParser.load_config_file(path))
 
 
-def _stand_ins(bundle: Path, config: Mapping[str, Any], num_classes: int) -> dict[str, Any]:
+def _stand_ins(bundle: Path, config: Mapping[str, Any], num_classes: int, patch_size: Sequence[int]) -> dict[str, Any]:
     """Return what takes the place of data, of other bundles' results, and of what fake tensors cannot do."""
     names = [f"class {value}" for value in range(num_classes)]
     found: dict[str, Any] = {
@@ -149,14 +147,17 @@ def _stand_ins(bundle: Path, config: Mapping[str, Any], num_classes: int) -> dic
             "domains": [DOMAIN],
             "classes": {DOMAIN: names} if "domains" in config else names,
             "class_weights": [1.0] * num_classes,
+            "roi_size": patch_size,
         },
     }
     if "coarse" in config:
         coarse = _read_training(bundle.with_name("liver_ct_coarse_segmentation"))
-        found["coarse"] = {key: coarse[key] for key in config["network_def"]["coarse"] if key in coarse}
+        network = {key: _option(value, coarse) for key, value in coarse["network_settings"].items()}
+        found["coarse"] = {"network": network, "intensity_range": [0, 1], "output_range": [0, 1]}
         found["coarse_checkpoint"] = None
     return found
 
 
-def _region_id(config: Mapping[str, Any]) -> str:
-    return next(name for name in REGION_IDS if isinstance(config.get(name), list))
+def _option(value: Any, config: Mapping[str, Any]) -> Any:
+    """Return the value of an option that a config refers to, or the value itself."""
+    return config[value[1:]] if isinstance(value, str) and value.startswith("@") else value

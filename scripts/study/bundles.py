@@ -59,7 +59,7 @@ def read_bundle(bundle: Path, options: Mapping[str, Any]) -> BundleFacts:
     except RuntimeError as error:
         raise _cause(error) from None
     return BundleFacts(
-        metric=next(iter(parser["validate#key_metric"])),
+        metric=next(iter(parser["key_metric"])),
         classes=datalist.classes,
         training=Counter(item.get("domain", "") for item in datalist.training),
         validation=len(datalist.validation),

@@ -60,7 +60,7 @@ class Cell:
 
     def command(self, folder: Path) -> list[str]:
         """Return the command that runs the cell in its folder, or resumes it there."""
-        own = {"ckpt_dir": folder, "output_dir": folder / "eval", "resume": _last(folder).is_file()}
+        own = {"run_dir": folder, "resume": _last(folder).is_file()}
         if self.after:
             own["pretrained_weights"] = folder.with_name(self.after) / "checkpoints" / "encoder.pt"
         config = self.bundle / "configs" / "train.json"

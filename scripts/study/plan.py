@@ -16,7 +16,7 @@ __all__ = ["Data", "plan_ablation", "plan_transfer"]
 
 RESERVED = (
     *("architecture", "ckpt_dir", "dataset_dir", "depth", "domains", "epochs", "learning_rate", "output_dir"),
-    *("pretrained_weights", "resume", "seed", "split_seed", "train_share", "val_interval"),
+    *("pretrained_weights", "resume", "run_dir", "seed", "split_seed", "train_share", "val_interval"),
 )
 """Options that the study sets itself."""
 

@@ -52,7 +52,7 @@ def train(name: str, folder: Path) -> Path:
     data, options = TRAININGS[name]
     target = folder / "trained" / name
     files = [str(ROOT / "bundles" / name / "configs" / f"{part}.json") for part in ("train", "smoke")]
-    places = {"dataset_dir": folder / data, "ckpt_dir": target, "output_dir": target / "eval"}
+    places = {"dataset_dir": folder / data, "run_dir": target}
     flags = [part for key, value in {**options, **places}.items() for part in (f"--{key}", value)]
     flags = [str(flag).format(trained=folder / "trained") for flag in flags]
     run("-m", "monai.bundle", "run", "training", "--config_file", files, *flags)

@@ -44,8 +44,8 @@ OWN = {
 SMALL: dict[str, Config] = {
     "genesis_pretraining": {"region": [16, 16, 16], "max_tissue": 1},
     "liver_ct_fine_segmentation": {"region": [16, 16, 16]},
-    "lung_segmentation": {"max_region": [16, 16, 16]},
-    "med3d_pretraining": {"max_region": [16, 16, 16]},
+    "lung_segmentation": {"patch_size": [16, 16, 16]},
+    "med3d_pretraining": {"patch_size": [16, 16, 16]},
 }
 
 
@@ -144,7 +144,7 @@ CHANGES: dict[str, list[Config]] = {
         },
     ],
     "lung_nodule_ct_classification": [
-        {"depth": 18, "dilations": [1, 2], "cube_size": [16, 16, 12], "cube_spacing": [1, 1.5, 2]},
+        {"depth": 18, "dilations": [1, 2], "patch_size": [16, 16, 12], "cube_spacing": [1, 1.5, 2]},
         {"architecture": "genesis"},
     ],
     "lung_segmentation": [

@@ -67,8 +67,8 @@ MISTAKES: dict[str, tuple[str, str, Callable[[Config], object], list[str]]] = {
     "no value": (
         "lung_nodule_ct_classification",
         "inference",
-        lambda config: config["settings"]["default"].pop("cube_size"),
-        ["cube_size"],
+        lambda config: config["settings"]["default"].pop("patch_size"),
+        ["patch_size"],
     ),
     "another class": (
         "lung_segmentation",

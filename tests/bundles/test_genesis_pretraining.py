@@ -57,7 +57,7 @@ def test_the_published_network_trains_is_evaluated_restores_and_starts_the_other
     lungs = copy_bundle("lung_segmentation", tmp_path)
     smoke = ("run", "training", "--config_file", configs(lungs, "train", "smoke"), "--dataset_dir", data)
     start = ("--architecture", "genesis", "--pretrained_weights", bundle / "checkpoints" / "encoder.pt")
-    output = run_bundle(*smoke, *start, "--epochs", 1, "--max_region", "[16,16,16]")
+    output = run_bundle(*smoke, *start, "--epochs", 1, "--patch_size", "[16,16,16]")
     assert "out_tr" in output
     assert "100.0 % of the values" in output
     assert "non-commercial" not in output  # these weights are not the published ones

@@ -94,7 +94,7 @@ def test_foreseeable_mistakes_end_in_one_line(bundle: Path, data: Path, tmp_path
     assert "1.nii.gz: center_mm [0.0, 0.0, 500.0] lies outside the scan" in line
     (bundle / "models").mkdir()
     torch.save(Med3DClassificationNet(2, 18).state_dict(), bundle / "models" / "model.pt")
-    settings = {**DilatedResNet(10).settings, "classes": ["benign", "malignant"], "cube_size": [24] * 3}
+    settings = {**DilatedResNet(10).settings, "classes": ["benign", "malignant"], "patch_size": [24] * 3}
     write_json(bundle / "models" / "settings.json", {**settings, "cube_spacing": [1] * 3, "intensity_range": [0, 1]})
     inference = ("run", "inference", "--config_file", bundle / "configs" / "inference.json", "--dataset_dir")
     output = run_bundle(*inference, data / "mask_1.nii.gz", fails=True)
@@ -109,7 +109,7 @@ def test_a_cube_without_a_centre_is_classified_whole(
         cube = np.random.default_rng(0).normal(-500, 100, size).astype(np.float32)
         nib.save(nib.Nifti1Image(cube, np.eye(4)), tmp_path / "cubes" / f"{name}.nii.gz")
     network = Med3DClassificationNet(2, 10)
-    settings = {**network.encoder.settings, "classes": ["benign", "malignant"], "cube_size": [16] * 3}
+    settings = {**network.encoder.settings, "classes": ["benign", "malignant"], "patch_size": [16] * 3}
     settings |= {"cube_spacing": [1] * 3, "intensity_range": [-1000, 400]}
     write_json(bundle / "models" / "settings.json", settings)
     torch.save(network.state_dict(), bundle / "models" / "model.pt")

@@ -130,7 +130,7 @@ def test_a_killed_run_resumes_bit_equal_with_any_number_of_workers(
     arguments = (*arguments, "--epochs", 3, "--batch_size", 1)
 
     def target(name: str) -> tuple[object, ...]:
-        return ("--ckpt_dir", tmp_path / name, "--output_dir", tmp_path / name / "eval")
+        return ("--run_dir", tmp_path / name)
 
     run_bundle(*arguments, *target("whole"))
     whole = read(tmp_path / "whole" / "checkpoints" / "last.pt")
@@ -187,7 +187,7 @@ def kill_in_second_epoch(folder: Path, arguments: list[object]) -> None:
 def test_two_processes_survive_the_loss_of_one_train_one_network_and_validate_as_one(
     bundle: Path, data: Path, tmp_path: Path, run_bundle: RunBundle
 ) -> None:
-    keep = "$torch.save(@network_def.state_dict(), os.path.join(@ckpt_dir, 'rank' + str(idist.get_rank()) + '.pt'))"
+    keep = "$torch.save(@network_def.state_dict(), os.path.join(@run_dir, 'rank' + str(idist.get_rank()) + '.pt'))"
     multi = json.loads((bundle / "configs" / "multi_gpu_train.json").read_text(encoding="utf-8"))
     loss = {"+train#handlers": [{"_target_": "tests.bundles.workflow.DieInTheSecondEpoch"}]}
     (bundle / "configs" / "keep.json").write_text(json.dumps({"finalize": [keep, *multi["finalize"]], **loss}))

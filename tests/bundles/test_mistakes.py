@@ -52,8 +52,8 @@ FEW = {
 }
 MANY = {
     "a learning rate that is no number": value("learning_rate", "nan", "a number above 0"),
-    "a negative patch": value("max_region", "-1", "three integers, each 1 or more"),
-    "a patch with a side of zero": value("max_region", "0,32,32", "three integers, each 1 or more"),
+    "a negative patch": value("patch_size", "-1", "three integers, each 1 or more"),
+    "a patch with a side of zero": value("patch_size", "0,32,32", "three integers, each 1 or more"),
     "an overlap of all": value("overlap", "1", "a number of 0 or more and below 1", "inference"),
     "negative workers": value("num_workers", "-1", "an integer, 0 or more"),
     "no cases to validate": value("val_fraction", "0", "a number above 0 and at most 1"),
@@ -72,7 +72,7 @@ MANY = {
     "a stage that is not there": value("frozen_stages", "layer9", "names among stem, .+"),
     "no windows": value("sw_batch_size", "0", "an integer, 1 or more", "inference"),
     "an unknown device": training("device", "tpu9", r"device is 'tpu9', which cannot be used \(.+\); there is cpu.*\."),
-    "an option of another bundle": training("cube_size", "48", r"--cube_size is no id of the configs; .+"),
+    "an option of another bundle": training("patch_size", "48", r"--patch_size is no id of the configs; .+"),
     "a number sign in a path": training(
         "dataset_dir", "{work}/a#b", r"dataset_dir is .+a#b, but MONAI's configs take # .+"
     ),
@@ -108,7 +108,7 @@ MANY = {
     "settings that are cut off": Mistake(
         "inference", ("--ckpt_dir", "{work}/cut_settings"), r".+ is not valid JSON .+"
     ),
-    "a patch of one voxel": training("max_region", "8,8,8", r"BatchNorm cannot learn from .+", "--batch_size", "1"),
+    "a patch of one voxel": training("patch_size", "8,8,8", r"BatchNorm cannot learn from .+", "--batch_size", "1"),
 }
 
 
@@ -165,7 +165,7 @@ def run(mistake: Mistake, place: Workplace) -> subprocess.CompletedProcess[str]:
         kind, most = mistake.limit
         limit = partial(resource.setrlimit, kind, (most, most))
         # A training that gets as far as its checkpoint writes into the folder of the test alone.
-        options |= {"--ckpt_dir": str(place.work / "limited"), "--output_dir": str(place.work / "limited" / "eval")}
+        options |= {"--run_dir": str(place.work / "limited")}
     return subprocess.run(
         [*command, *(part for option in options.items() for part in option)],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", preexec_fn=limit, check=False,

@@ -37,7 +37,7 @@ def test_the_region_is_the_largest_training_volume_in_multiples_of_eight(
 ) -> None:
     make_domain(tmp_path / "a", size=(24, 28, 20))
     assert MultiDomainDatalist(tmp_path).region == {"a": [24, 32, 24]}
-    assert MultiDomainDatalist(tmp_path, max_region=(16, 96, 96)).region == {"a": [16, 32, 24]}
+    assert MultiDomainDatalist(tmp_path, patch_size=(16, 96, 96)).region == {"a": [16, 32, 24]}
 
 
 def test_the_split_depends_on_seed_and_names_alone(tmp_path: Path, make_domain: MakeDomain) -> None:

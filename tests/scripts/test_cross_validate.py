@@ -33,7 +33,7 @@ def test_every_nodule_is_scored_once_by_a_network_that_never_saw_it(
     data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "cv"
-    options = {"depth": 10, "epochs": 1, "cube_size": [16] * 3, "intensity_range": [0, 1], "num_workers": 0}
+    options = {"depth": 10, "epochs": 1, "patch_size": [16] * 3, "intensity_range": [0, 1], "num_workers": 0}
     cross_validate(str(data), str(out), folds=2, **options)
     assert names(out) == {"cases.csv", "scores.json", "roc.png", "fold_0", "fold_1"}
     rows = read_table(out / "cases.csv")

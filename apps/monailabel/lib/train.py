@@ -20,7 +20,7 @@ __all__ = ["SegmentationTrainTask"]
 FINE_TUNING_RATE = 0.001
 """What the bundles take from pre-trained weights."""
 
-OWN = ("bundle_root", "dataset_dir", "output_dir", "ckpt_dir", "epochs", "val_fraction", "device")
+OWN = ("bundle_root", "dataset_dir", "run_dir", "output_dir", "ckpt_dir", "epochs", "val_fraction", "device")
 """Ids of train.json that the request gives by other names, or that are not for a client to decide."""
 
 
@@ -70,8 +70,8 @@ class SegmentationTrainTask(BundleTrainTask):
     def _load_checkpoint(self, model_pytorch: str, pretrained: bool, train_handlers: list[dict[str, Any]]) -> None:
         """Add what loads the served weights before a training, and what serves better ones during it."""
         if pretrained and is_trained(self.bundle):
-            target = "med3d_components.handlers.StrictCheckpointLoader"
-            train_handlers.insert(0, {"_target_": target, "path": model_pytorch, "network": "@network_def"})
+            loader = {"_target_": "med3d_components.handlers.StrictCheckpointLoader", "path": model_pytorch}
+            train_handlers.insert(0, {**loader, "network": "@network_def", "settings": "@settings"})
         places = {"trained": str(self.folder / "models"), "served": str(self.bundle / "models")}
         train_handlers.append({"_target_": "lib.publish.Publish", **places})
 
@@ -80,8 +80,7 @@ class SegmentationTrainTask(BundleTrainTask):
         del overrides["train#dataset#data"]
         overrides.update(self._trained() if self.request["pretrained"] else {})
         overrides.update({key: _plain(key, self.request[key]) for key in self._ids() if key in self.request})
-        overrides["dataset_dir"], overrides["ckpt_dir"] = str(self._dataset()), str(self.folder)
-        overrides["output_dir"] = str(self.folder / "eval")
+        overrides["dataset_dir"], overrides["run_dir"] = str(self._dataset()), str(self.folder)
         overrides["epochs"] = overrides["train#trainer#max_epochs"]
         if (share := self.request.get("val_split", -1)) > 0:
             overrides["val_fraction"] = share

@@ -17,7 +17,7 @@ from tests.conftest import ROOT, MakeDomain
 from tests.scripts.study.conftest import Stub
 
 SCRIPT = ROOT / "scripts" / "transfer_study.py"
-SMALL = {"widths": [[8, 8], [8, 8], [8, 8]], "max_region": [16, 16, 16], "num_workers": 0, "precision": "float32"}
+SMALL = {"widths": [[8, 8], [8, 8], [8, 8]], "patch_size": [16, 16, 16], "num_workers": 0, "precision": "float32"}
 
 RunStudy = Callable[..., str]
 
@@ -126,7 +126,7 @@ def test_the_ablation_starts_each_training_from_its_own_pre_training(
     assert [run["domains"].count("'") // 2 for run in pretrainings] == [1, 2]
     assert [(run["epochs"], run["batch_size"]) for run in pretrainings] == [("6", "1"), ("3", "1")]
     starts = [run["pretrained_weights"] for run in stub.runs if "domains" not in run]
-    encoders = [f"{run['ckpt_dir']}/checkpoints/encoder.pt" for run in pretrainings]
+    encoders = [f"{run['run_dir']}/checkpoints/encoder.pt" for run in pretrainings]
     assert starts == ["none", "none", *encoders]
     rows = {row["init"]: row["domains"] for row in read_table(tmp_path / "study" / "study.csv")}
     assert rows["domains_2"] == "a b"
@@ -138,7 +138,7 @@ def test_the_ablation_starts_each_training_from_its_own_pre_training(
     [
         (("--bundle", "lungs"), "There is no bundle 'lungs'; choose one of"),
         (("--options", "fast"), "options is 'fast', but must be a mapping such as"),
-        (("--options", '{"max_regions": 1}'), "did you mean --max_region?"),
+        (("--options", '{"patch_sizes": 1}'), "did you mean --patch_size?"),
         (("--seed", "1"), "--seed is no id of transfer_study.py run; did you mean --seeds?"),
         (("--shares", "0,1"), "train_share is 0, but must be a number above 0 and at most 1"),
     ],
