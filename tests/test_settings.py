@@ -9,8 +9,8 @@ from med3d_components.utils import write_json
 
 
 def test_settings_come_back_as_written(tmp_path: Path) -> None:
-    write_json(tmp_path / "settings.json", {"depth": 10, "spacing": {"a": [1.0, 1.0, 2.5]}})
-    assert read_settings(tmp_path / "settings.json") == {"depth": 10, "spacing": {"a": [1.0, 1.0, 2.5]}}
+    write_json(tmp_path / "settings.json", {"network": {"depth": 10}, "spacing": {"a": [1.0, 1.0, 2.5]}})
+    assert read_settings(tmp_path / "settings.json") == {"network": {"depth": 10}, "spacing": {"a": [1.0, 1.0, 2.5]}}
 
 
 def test_the_default_stands_in_for_a_missing_file_only(tmp_path: Path) -> None:
@@ -21,3 +21,15 @@ def test_the_default_stands_in_for_a_missing_file_only(tmp_path: Path) -> None:
     path.write_text("{")
     with pytest.raises(ValueError, match="is not valid JSON"):
         read_settings(path, default={"depth": 50})
+
+
+def test_settings_of_an_earlier_version_are_one_line(tmp_path: Path) -> None:
+    write_json(tmp_path / "settings.json", {"depth": 10})
+    with pytest.raises(ValueError, match=r"was written by version 0\.1, which this version cannot read"):
+        read_settings(tmp_path / "settings.json")
+
+
+def test_the_parent_of_the_right_folder_is_answered_with_it(tmp_path: Path) -> None:
+    write_json(tmp_path / "models" / "settings.json", {"network": {}})
+    with pytest.raises(FileNotFoundError, match=f"give --ckpt_dir {tmp_path / 'models'}"):
+        read_settings(tmp_path / "settings.json", default={})

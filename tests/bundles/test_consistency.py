@@ -30,20 +30,10 @@ pytestmark = pytest.mark.usefixtures("narrow_resnets")
 NAMES = [bundle.name for bundle in BUNDLES]
 Config = dict[str, Any]
 
-# Arguments that one of the two alone gives the network. What is frozen, dropped or recomputed matters in training
-# only; rates are stored as they were scaled; the coarse network of a cascade lies in its checkpoint.
-OWN = {
-    "genesis_pretraining": {"frozen_stages"},
-    "liver_ct_coarse_segmentation": {"frozen_stages"},
-    "liver_ct_fine_segmentation": {"frozen_stages", "coarse_checkpoint", "scaled", "checkpointing"},
-    "lung_nodule_ct_classification": {"frozen_stages", "dropout"},
-    "lung_segmentation": {"frozen_stages"},
-    "med3d_pretraining": {"default_domain"},  # inference takes one domain of those that were trained
-}
 # Small regions, so that a scan has several of them.
 SMALL: dict[str, Config] = {
-    "genesis_pretraining": {"region": [16, 16, 16], "max_tissue": 1},
-    "liver_ct_fine_segmentation": {"region": [16, 16, 16]},
+    "genesis_pretraining": {"patch_size": [16, 16, 16], "max_tissue": 1},
+    "liver_ct_fine_segmentation": {"patch_size": [16, 16, 16]},
     "lung_segmentation": {"patch_size": [16, 16, 16]},
     "med3d_pretraining": {"patch_size": [16, 16, 16]},
 }
@@ -60,20 +50,11 @@ def find_differences(bundle: Path, data: Path, **options: Any) -> list[str]:
     same_image = same_image and torch.equal(image.affine, other_image.affine)
     logits, other_logits = slide(bundle.name, training, inference, image[None])
     found = {
-        "arguments": own_arguments(bundle) != OWN[bundle.name],
         "network": describe(training) != describe(inference),
         "image": not same_image,
         "windows": not torch.allclose(logits, other_logits, atol=1e-5),
     }
     return [name for name, differs in found.items() if differs]
-
-
-def own_arguments(bundle: Path) -> set[str]:
-    """Return the arguments that one of the two networks has and the other has not."""
-    training, inference = (read_config(bundle, name)["network_def"] for name in ("train", "inference"))
-    assert training["_target_"] == inference["_target_"]
-    nested = [set(config.get("coarse", {})) for config in (training, inference)]
-    return (set(training) ^ set(inference)) | (nested[0] ^ nested[1])
 
 
 def describe(parser: ConfigParser) -> str:
@@ -84,9 +65,9 @@ def describe(parser: ConfigParser) -> str:
 
 def prepare(name: str, training: ConfigParser, inference: ConfigParser) -> tuple[Any, Any]:
     """Return a validation scan as training and as inference prepare it."""
-    transforms = list(training.get_parsed_content("train#deterministic_transforms"))
+    transforms = list(training.get_parsed_content("deterministic_transforms"))
     if name == "genesis_pretraining":  # training scales after the crop, since that is cheaper; voxels do not notice
-        random = training.get_parsed_content("train#random_transforms")
+        random = training.get_parsed_content("random_transforms")
         transforms += [transform for transform in random if isinstance(transform, ScaleIntensityRanged)]
     item = training.get_parsed_content("datalist").validation[0]
     (same,) = [other for other in inference.get_parsed_content("dataset").data if other["image"] == item["image"]]
@@ -110,7 +91,7 @@ def slide(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return what the inferers of validation and inference make of a scan."""
     if name == "genesis_pretraining":  # validation restores single cubes, of which inference blends many
-        image = image[(..., *(slice(length) for length in training.get_parsed_content("region")))]
+        image = image[(..., *(slice(length) for length in training.get_parsed_content("roi_size")))]
     domain = {"domain": training.get_parsed_content("trained_on")[0]} if name == "med3d_pretraining" else {}
     validating, inferring = (
         parser.get_parsed_content(path) for parser, path in ((training, "validate#inferer"), (inference, "inferer"))
@@ -125,23 +106,25 @@ def test_training_and_inference_do_not_differ(bundle: Path, varied_data: Path) -
 
 
 RESNET = {"architecture": "resnet"}
-COARSE = {"size": [24, 24, 24], "window": [0, 280], "range": [0, 1], "depth": 18, "shortcut_type": "A"}
+COARSE = {
+    "network": {"task": "coarse", "num_classes": {"liver": 2}, "dilations": [1, 2], "depth": 18, "shortcut_type": "A"},
+    "roi_size": [24, 24, 24],
+    "intensity_range": [0, 280],
+    "output_range": [0, 1],
+}
 CHANGES: dict[str, list[Config]] = {
     "genesis_pretraining": [
         {**RESNET, "depth": 18, "dilations": [1, 2], "widths": [[8, 8], [8, 4], [4, 4]]},
-        {"intensity_range": None, "region": [24, 16, 16]},
+        {"intensity_range": None, "patch_size": [24, 16, 16]},
     ],
     "liver_ct_coarse_segmentation": [
-        {"depth": 18, "dilations": [1, 2], "size": [24, 16, 16], "window": [0, 280]},
+        {"depth": 18, "dilations": [1, 2], "patch_size": [24, 16, 16], "intensity_range": [0, 280]},
         {"architecture": "genesis"},
-        {"depth": 200, "preactivation": True, "range": [0, 1]},
+        {"depth": 200, "preactivation": True, "output_range": [0, 1]},
     ],
     "liver_ct_fine_segmentation": [
         {"depth": 18, "dilations": [1, 2], "rates": [1, 2, 3], "merge_tumours": False, "margin_mm": 3},
-        {
-            "coarse": {"architecture": "resnet", "dilations": [1, 2], "preactivation": False, **COARSE},
-            "spacing": [1.2] * 3,
-        },
+        {"coarse": COARSE, "spacing": [1.2] * 3},
     ],
     "lung_nodule_ct_classification": [
         {"depth": 18, "dilations": [1, 2], "patch_size": [16, 16, 12], "cube_spacing": [1, 1.5, 2]},
@@ -184,12 +167,7 @@ OTHER_PRECISION = "bf16" if choose_precision("auto").name == "float32" else "flo
 
 MISTAKES: dict[str, Mistake] = {
     "dilations": ("lung_segmentation", lambda c: c["network_def"].update(dilations=[2, 2]), "network"),
-    "depth": (
-        "liver_ct_fine_segmentation",
-        lambda c: c["network_def"]["coarse"].update(depth=18),
-        "network",
-    ),
-    "forgotten": ("lung_segmentation", lambda c: c["network_def"].pop("shortcut_type"), "arguments"),
+    "depth": ("liver_ct_fine_segmentation", lambda c: c["network_def"].update(depth=18), "network"),
     "orientation": ("liver_ct_coarse_segmentation", lambda c: remove(c, "Orientationd"), "image"),
     "channel": ("med3d_pretraining", lambda c: remove(c, "ClipIntensityPercentilesd"), "image"),
     "order": ("lung_segmentation", reverse, "image"),

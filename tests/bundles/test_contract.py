@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 
 from med3d_components.utils.option_help import option_names, option_table
 from med3d_components.utils.preflight import check_options
-from scripts.commands.sync_bundles import find_value, sync, with_engine
+from scripts.commands.sync_bundles import sync, with_wiring
 from tests.conftest import BUNDLES, ROOT
 
 FILES = (
@@ -93,7 +93,7 @@ def test_requirements_pin_every_dependency_of_the_package() -> None:
 @each_bundle
 def test_overlays_change_only_ids_that_exist_or_are_their_own(bundle: Path) -> None:
     train = ConfigParser(read(bundle / "configs" / "train.json"))
-    own = {"restarts", "trained", "baseline", "reference", "lits", "evaluating", "finalize"}
+    own = {"restarts", "trained", "_desc_wiring", "baseline", "reference", "lits", "evaluating", "finalize"}
     for name in ("evaluate", "multi_gpu_train", "smoke"):
         keys = {key for key in read(bundle / "configs" / f"{name}.json") if not key.startswith("_desc_")}
         for key in keys - own:
@@ -124,8 +124,8 @@ def test_every_option_stands_in_the_table_with_a_default_that_it_allows_and_says
     bundle: Path, name: str
 ) -> None:
     config = read(bundle / "configs" / f"{name}.json")
-    above = [key for key in takewhile(lambda key: key != "preflight", config) if not key.startswith("_desc_")]
-    options = [key for key in above if key not in ("imports", "bundle_root", "python_path", "coarse")]
+    above = [key for key in takewhile(lambda key: key != "_desc_bundle", config) if not key.startswith("_desc_")]
+    options = [key for key in above if key != "bundle_root"]
     assert options == option_names(config)
     assert [key for key in options if not str(config.get(f"_desc_{key}", "")).endswith(".")] == []
     assert check_options(config) == {}
@@ -161,10 +161,17 @@ def test_a_changed_copy_is_found_and_written_anew(copies: Path) -> None:
     sync(check=True, bundles=str(copies))
 
 
-def test_the_engine_block_is_put_into_the_text_and_leaves_the_rest() -> None:
-    config = '{\n  "a": 1, "train": {"x": [1,  2], "trainer": {"old": "}"}},\n  "run": "%old"\n}'
-    engine = '{"train": {"trainer": {"new": 1}}, "run": "%training"}'
-    expected = '{\n  "a": 1, "train": {"x": [1,  2], "trainer": {"new": 1}},\n  "run": "%training"\n}'
-    assert with_engine(config, engine) == expected
-    with pytest.raises(ValueError, match="There is no train#loader in the config"):
-        find_value(config, ("train", "loader"))
+def test_the_wiring_takes_the_place_of_the_last_part_and_leaves_the_rest() -> None:
+    config = '{\n  "a": [1,  2],\n\n  "_desc_wiring": "old",\n  "run": "%old"\n}'
+    wiring = '{\n  "_desc_wiring": "new",\n  "run": "%training"\n}'
+    assert with_wiring(config, wiring) == '{\n  "a": [1,  2],\n\n  "_desc_wiring": "new",\n  "run": "%training"\n}'
+    with pytest.raises(ValueError, match="A config has no"):
+        with_wiring('{"a": 1}', wiring)
+
+
+def test_the_wiring_of_all_trainings_is_one_text() -> None:
+    wirings = {
+        path.read_text("utf-8").partition('"_desc_wiring"')[2] for path in ROOT.glob("bundles/*/configs/train.json")
+    }
+    assert len(wirings) == 1
+    assert wirings.pop()

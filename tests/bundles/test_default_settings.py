@@ -36,8 +36,11 @@ def find_wrong_defaults(bundle: Path, data: Path) -> list[str]:
         parser["coarse"], parser["coarse_checkpoint"] = read_config(first, "inference")["settings"]["default"], None
     written = json.loads(json.dumps(parser.get_parsed_content("settings")))
     for name, value in default.items():
-        from_data = str(train.get(name)).startswith("$@datalist")
-        if name not in written or not (from_data or is_part(value, written[name])):
+        from_data = "@datalist" in str(train.get(name))
+        if name == "network":  # how many classes there are is told by data
+            made, value = ({**each, "num_classes": None} for each in (written[name], value))
+            wrong += [key for key, entry in value.items() if not is_part(entry, made.get(key))]
+        elif name not in written or not (from_data or is_part(value, written[name])):
             wrong.append(name)
     classes = default.get("classes", [])
     names = next(iter(classes.values())) if isinstance(classes, dict) else classes
@@ -61,14 +64,14 @@ MISTAKES: dict[str, tuple[str, str, Callable[[Config], object], list[str]]] = {
     "another value": (
         "liver_ct_coarse_segmentation",
         "inference",
-        lambda config: config["settings"]["default"].update(window=[-100, 250]),
-        ["window"],
+        lambda config: config["settings"]["default"].update(intensity_range=[-100, 250]),
+        ["intensity_range"],
     ),
     "no value": (
         "lung_nodule_ct_classification",
         "inference",
-        lambda config: config["settings"]["default"].pop("patch_size"),
-        ["patch_size"],
+        lambda config: config["settings"]["default"].pop("roi_size"),
+        ["roi_size"],
     ),
     "another class": (
         "lung_segmentation",

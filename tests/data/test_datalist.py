@@ -36,8 +36,8 @@ def test_the_region_is_the_largest_training_volume_in_multiples_of_eight(
     tmp_path: Path, make_domain: MakeDomain
 ) -> None:
     make_domain(tmp_path / "a", size=(24, 28, 20))
-    assert MultiDomainDatalist(tmp_path).region == {"a": [24, 32, 24]}
-    assert MultiDomainDatalist(tmp_path, patch_size=(16, 96, 96)).region == {"a": [16, 32, 24]}
+    assert MultiDomainDatalist(tmp_path).roi_size == {"a": [24, 32, 24]}
+    assert MultiDomainDatalist(tmp_path, patch_size=(16, 96, 96)).roi_size == {"a": [16, 32, 24]}
 
 
 def test_the_split_depends_on_seed_and_names_alone(tmp_path: Path, make_domain: MakeDomain) -> None:
@@ -188,7 +188,7 @@ def test_images_without_spacing_are_left_out_of_the_average_where_they_are_allow
         SegmentationDatalist(folder)
     with caplog.at_level(logging.WARNING):
         datalist = SegmentationDatalist(folder, average="mean", need_spacing=False)
-    assert (datalist.spacing, datalist.region) == ([2.0, 2.0, 2.0], [24, 32, 24])
+    assert (datalist.spacing, datalist.roi_size) == ([2.0, 2.0, 2.0], [24, 32, 24])
     assert f"{name}.nii.gz has no valid spacing and gets the mean of the others" in caplog.text
     for case in datalist.split["training"]:
         erase(case)

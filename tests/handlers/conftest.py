@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from med3d_components.networks import Med3DNet
 from med3d_components.utils.precision import choose_precision
 
 Train = Callable[..., Engine]
+ORIGIN = {"bundle": "tiny", "trained_on": ["liver"]}
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -34,7 +36,7 @@ def train(tmp_path: Path) -> Train:
     def run(
         scores: list[float | None],
         resume: bool = False,
-        settings: dict[str, Any] | None = None,
+        settings: Mapping[str, Any] = MappingProxyType({"depth": 10}),
         build: Callable[[], nn.Module] = lambda: Med3DNet({"liver": 2}, depth=10),
         precision: str = "float32",
     ) -> Engine:
@@ -53,6 +55,7 @@ def train(tmp_path: Path) -> Train:
             return [{"loss": batch}]
 
         trainer, evaluator = Engine(step), Engine(lambda engine, batch: None)
+        evaluator.state.key_metric_name = "val_mean_dice"
         trainer.precision = choose_precision(precision)
         trainer.scaler = torch.amp.GradScaler("cpu") if precision == "fp16" else None
         evaluator.state.epoch = 0
@@ -67,7 +70,7 @@ def train(tmp_path: Path) -> Train:
         trainer.add_event_handler(Events.EPOCH_COMPLETED, validate)
         TrainingReport(tmp_path / "eval", evaluator, resume, split={"liver": []}).attach(trainer)
         checkpoint = TrainingCheckpoint(
-            tmp_path, network, optimizer, schedule, evaluator, settings or {"depth": 10}, resume
+            tmp_path / "models", tmp_path, network, optimizer, schedule, evaluator, {**ORIGIN, **settings}, resume
         )
         checkpoint.attach(trainer)
         trainer.run([1.0, 2.0], max_epochs=len(scores), epoch_length=2)

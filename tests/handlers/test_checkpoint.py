@@ -10,7 +10,7 @@ from ignite.engine import Engine
 from med3d_components.handlers import StrictCheckpointLoader
 from med3d_components.networks import DilatedResNet, GenesisSegmentationNet, GenesisUNet, Med3DNet
 from med3d_components.weights import load_encoder
-from tests.handlers.conftest import Train
+from tests.handlers.conftest import ORIGIN, Train
 
 
 def bias(path: Path) -> float:
@@ -31,7 +31,7 @@ def test_the_best_network_is_kept_not_the_last(train: Train, tmp_path: Path) -> 
 def test_models_holds_the_model_and_its_settings_alone(train: Train, tmp_path: Path) -> None:
     train([0.2, 0.3])
     assert sorted(path.name for path in (tmp_path / "models").iterdir()) == ["model.pt", "settings.json"]
-    assert json.loads((tmp_path / "models" / "settings.json").read_text(encoding="utf-8")) == {"depth": 10}
+    assert json.loads((tmp_path / "models" / "settings.json").read_text(encoding="utf-8")) == {**ORIGIN, "depth": 10}
 
 
 def test_the_encoder_file_loads_into_a_bare_encoder(train: Train, tmp_path: Path) -> None:
@@ -103,6 +103,13 @@ def test_a_checkpoint_is_loaded_when_an_engine_starts(train: Train, tmp_path: Pa
     train([0.2])
     network = Med3DNet({"liver": 2}, depth=10)
     engine = Engine(lambda engine, batch: None)
-    StrictCheckpointLoader(tmp_path / "models" / "model.pt", network).attach(engine)
+    StrictCheckpointLoader(tmp_path / "models" / "model.pt", network, ORIGIN).attach(engine)
     engine.run([0])
     assert network.branches["liver"].bias[0].item() == bias(tmp_path / "models" / "model.pt")
+
+
+def test_weights_without_their_settings_are_refused(train: Train, tmp_path: Path) -> None:
+    train([0.2])
+    loader = StrictCheckpointLoader(tmp_path / "models" / "model.pt", Med3DNet({"liver": 2}, depth=10), {"network": {}})
+    with pytest.raises(FileNotFoundError, match=r"model\.pt has no settings\.json beside it"):
+        loader.load()

@@ -14,6 +14,7 @@ def evaluate(folder: Path) -> None:
     label = torch.zeros(1, 8, 8, 8)
     label[:, 2:5, 2:5, 2:5] = 1
     engine = Engine(lambda engine, batch: [{"image": torch.rand(1, 8, 8, 8), "label": label, "pred": label}])
+    engine.state.key_metric_name = "val_mean_dice"
     engine.add_event_handler(Events.ITERATION_STARTED, set_batch)
     engine.add_event_handler(Events.COMPLETED, set_metrics)
     CaseReport(folder).attach(engine)

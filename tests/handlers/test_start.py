@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from ignite.engine import Engine
+from monai.data import Dataset
 
 from med3d_components.data import DomainBatchSampler
 from med3d_components.handlers import EpochSeeder, PretrainedEncoder
@@ -63,7 +64,7 @@ def test_published_u_net_weights_are_taken_with_a_warning_of_their_licence_and_o
 
 def draws(epochs: range, seed: int = 0) -> dict[int, tuple[float, float, int]]:
     """Return what torch and NumPy draw in each epoch, and the epoch that the sampler was told."""
-    sampler = DomainBatchSampler(["a"], 1)
+    sampler = DomainBatchSampler(Dataset([{}]), 1)
     seen = {}
 
     def step(engine: Engine, batch: int) -> None:
@@ -88,5 +89,5 @@ def test_all_processes_validate_with_the_buffers_of_the_first(monkeypatch: pytes
     shared = []
     monkeypatch.setattr(idist, "get_world_size", lambda: 2)
     monkeypatch.setattr(idist, "broadcast", lambda buffer, src: shared.append((buffer.shape, src)))
-    EpochSeeder(DomainBatchSampler(["a"], 1), torch.nn.BatchNorm3d(2)).share_buffers()
+    EpochSeeder(DomainBatchSampler(Dataset([{}]), 1), torch.nn.BatchNorm3d(2)).share_buffers()
     assert shared == [((2,), 0), ((2,), 0), ((), 0)]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,8 @@ from torch import nn
 
 from med3d_components.handlers import RunSummary
 
-SETTINGS = {"classes": ["background", "lung"], "spacing": [1.0, 1.5, 2], "region": [64, 64, 32], "depth": 10}
+SETTINGS: dict[str, Any] = {"classes": ["background", "lung"], "spacing": [1.0, 1.5, 2], "roi_size": [64, 64, 32]}
+SETTINGS |= {"network": {"depth": 10}}
 
 
 class Loader(list[int]):
@@ -26,6 +28,7 @@ def engine(batches: int) -> Engine:
     made = Engine(lambda engine, batch: None)
     made.data_loader = Loader(range(batches))
     made.state.best_metric, made.state.best_metric_epoch = 0.75, 2
+    made.state.key_metric_name = "val_mean_dice"
     return made
 
 
@@ -47,8 +50,8 @@ def test_a_training_tells_what_it_runs_and_where_its_results_lie(
     (tmp_path / "eval").mkdir()
     (tmp_path / "eval" / "curves.png").touch()
     summary = RunSummary(
-        nn.Linear(999, 1000), SETTINGS, "float32", "cpu", tmp_path / "bundle", tmp_path, tmp_path / "eval",
-        evaluator=engine(4), key_metric="val_mean_dice",
+        nn.Linear(999, 1000), SETTINGS, "float32", "cpu", tmp_path / "eval", tmp_path / "models", tmp_path,
+        tmp_path / "bundle", evaluator=engine(4),
     )  # fmt: skip
     told = run(summary, engine(6), caplog)
     assert told["cases"] == "6 to train, 4 to validate"
@@ -58,24 +61,25 @@ def test_a_training_tells_what_it_runs_and_where_its_results_lie(
     assert told["network"] == "Linear, depth 10, 1.0 million parameters"
     assert told["precision"] == "float32 (as asked for)"
     assert told["device"].startswith("cpu, ")
+    assert told["results"] == f"{tmp_path / 'eval'}, the model in {tmp_path / 'models'}"
     assert told["steps"] == "6 an epoch, 2 epochs"
     assert "resumed" not in told
     assert told["best"] == "epoch 2, val_mean_dice 0.7500"
     assert told["model"] == str(tmp_path / "models" / "model.pt")
     assert told["pictures"] == str(tmp_path / "eval" / "curves.png")
     assert "tables" not in told
-    assert f"--ckpt_dir {tmp_path} --dataset_dir SCANS" in lines(caplog)[-1]
+    assert f"--ckpt_dir {tmp_path / 'models'} --dataset_dir SCANS" in lines(caplog)[-1]
 
 
 def test_a_training_without_a_validation_claims_no_best(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     evaluator = engine(1)
     evaluator.state.best_metric_epoch = -1
-    told = run(RunSummary(nn.Linear(1, 1), SETTINGS, "auto", "cpu", evaluator=evaluator), engine(1), caplog)
+    told = run(RunSummary(nn.Linear(1, 1), SETTINGS, "auto", "cpu", tmp_path, evaluator=evaluator), engine(1), caplog)
     assert told["best"] == "no epoch was validated"
 
 
 def test_an_inference_tells_its_cases_and_nothing_of_epochs(caplog: pytest.LogCaptureFixture) -> None:
-    told = run(RunSummary(nn.Linear(1, 1), {"cube_size": 48}, "auto", "cpu"), engine(3), caplog)
+    told = run(RunSummary(nn.Linear(1, 1), {"roi_size": 48, "network": {}}, "auto", "cpu", "eval"), engine(3), caplog)
     assert told["cases"] == "3"
     assert told["patch"] == "48x48x48 voxels"
     assert not {"classes", "spacing", "steps", "best", "model"} & set(told)
@@ -83,8 +87,12 @@ def test_an_inference_tells_its_cases_and_nothing_of_epochs(caplog: pytest.LogCa
 
 def test_many_domains_fit_a_line(caplog: pytest.LogCaptureFixture) -> None:
     names = [f"Task{index:02}" for index in range(8)]
-    settings = {"classes": {name: ["background", "organ"] for name in names}, "region": dict.fromkeys(names, [8] * 3)}
-    told = run(RunSummary(nn.Linear(1, 1), settings, "auto", "cpu"), engine(1), caplog)
+    settings = {
+        "classes": {name: ["background", "organ"] for name in names},
+        "roi_size": dict.fromkeys(names, [8] * 3),
+        "network": {},
+    }
+    told = run(RunSummary(nn.Linear(1, 1), settings, "auto", "cpu", "eval"), engine(1), caplog)
     assert told["classes"].startswith("Task00: background, organ; ")
     assert told["classes"].endswith("and more, 8 domains in all")
     assert told["patch"] == "8x8x8 voxels"
@@ -97,7 +105,7 @@ def test_a_bad_choice_of_precision_is_a_warning(
 
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
     choose_precision.cache_clear()
-    told = run(RunSummary(nn.Linear(1, 1), {}, "bf16", "cpu"), engine(1), caplog)
+    told = run(RunSummary(nn.Linear(1, 1), {"network": {}}, "bf16", "cpu", "eval"), engine(1), caplog)
     choose_precision.cache_clear()
     assert "bf16 is emulated there" in told["warning"]
     assert [record.levelname for record in caplog.records].count("WARNING") == 1
@@ -105,6 +113,8 @@ def test_a_bad_choice_of_precision_is_a_warning(
 
 def test_settings_read_from_a_file_are_told_as_those_of_a_training(caplog: pytest.LogCaptureFixture) -> None:
     told = run(
-        RunSummary(nn.Linear(1, 1), json.loads(json.dumps(SETTINGS)), "auto", torch.device("cpu")), engine(1), caplog
+        RunSummary(nn.Linear(1, 1), json.loads(json.dumps(SETTINGS)), "auto", torch.device("cpu"), "eval"),
+        engine(1),
+        caplog,
     )
     assert told["spacing"] == "1x1.5x2 mm"

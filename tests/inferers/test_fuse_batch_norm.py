@@ -17,7 +17,7 @@ from med3d_components.networks import (
     Med3DSegmentationNet,
 )
 
-DENSE_ASPP = {"depth": 10, "region": (64, 64, 64), "bottleneck_channels": 16, "growth_channels": 8}
+DENSE_ASPP = {"depth": 10, "roi_size": (64, 64, 64), "bottleneck_channels": 16, "growth_channels": 8}
 COARSE = {"num_classes": {"liver": 2}, "depth": 10}
 
 # Each network, and how many BatchNorms have no convolution directly before them.
@@ -32,7 +32,7 @@ NETWORKS = {
     "Med3DRestorationNet": (lambda: Med3DRestorationNet(depth=10), 0),
     # The first norm of each of the five blocks.
     "Med3DDenseASPPNet": (lambda: Med3DDenseASPPNet(**DENSE_ASPP), 5),
-    "CascadeNet": (lambda: CascadeNet(coarse=COARSE, **DENSE_ASPP), 5),
+    "CascadeNet": (lambda: CascadeNet(lambda: Med3DNet(**COARSE), **DENSE_ASPP), 5),
     "GenesisUNet": (GenesisUNet, 0),
     "GenesisUNet of batch statistics": (lambda: GenesisUNet(batch_statistics=True), 14),
     "GenesisSegmentationNet": (lambda: GenesisSegmentationNet(2), 0),

@@ -2,21 +2,22 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 import torch
 
-from med3d_components.networks import CascadeNet, Med3DDenseASPPNet, Med3DNet
+from med3d_components.networks import CascadeNet, Med3DDenseASPPNet, Med3DNet, build_network
 from med3d_components.weights import load_checkpoint, load_encoder
 
 COARSE = {"num_classes": {"liver": 2}, "depth": 10}
-FINE = {"depth": 10, "region": (32, 32, 32), "bottleneck_channels": 8, "growth_channels": 4}
+FINE = {"depth": 10, "roi_size": (32, 32, 32), "bottleneck_channels": 8, "growth_channels": 4}
 
 
 @pytest.fixture
 def network() -> CascadeNet:
     torch.manual_seed(0)
-    return CascadeNet(COARSE, **FINE)
+    return CascadeNet(partial(Med3DNet, **COARSE), **FINE)
 
 
 def states(module: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -36,7 +37,7 @@ def test_the_stages_are_the_networks_that_they_are_made_of(network) -> None:
 
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_the_coarse_stage_never_learns_and_the_fine_one_does(checkpointing) -> None:
-    network = CascadeNet(COARSE, **FINE, checkpointing=checkpointing).train()
+    network = CascadeNet(partial(Med3DNet, **COARSE), **FINE, checkpointing=checkpointing).train()
     before = states(network)
     optimizer = torch.optim.Adam(network.parameters(), 1e-2, weight_decay=1e-2)
     x = torch.rand(2, 1, 16, 16, 16)
@@ -68,7 +69,7 @@ def test_a_torchscript_file_has_both_stages(network, tmp_path) -> None:
 
 def test_one_checkpoint_has_both_stages(network, tmp_path) -> None:
     torch.save(network.state_dict(), tmp_path / "model.pt")
-    other = CascadeNet(COARSE, **FINE)
+    other = CascadeNet(partial(Med3DNet, **COARSE), **FINE)
     load_checkpoint(other, tmp_path / "model.pt")
     assert all(map(torch.equal, other.state_dict().values(), network.state_dict().values()))
     with pytest.raises(ValueError, match="coarse"):
@@ -76,7 +77,7 @@ def test_one_checkpoint_has_both_stages(network, tmp_path) -> None:
 
 
 def test_an_encoder_is_loaded_into_the_fine_stage_alone(network, tmp_path) -> None:
-    source = CascadeNet(COARSE, **FINE)
+    source = CascadeNet(partial(Med3DNet, **COARSE), **FINE)
     torch.save(source.state_dict(), tmp_path / "model.pt")
     before = states(network.coarse)
     load_encoder(network, str(tmp_path / "model.pt"))
@@ -116,12 +117,13 @@ def test_a_coarse_checkpoint_that_does_not_fit_is_refused(network, other, messag
 @pytest.mark.parametrize("domains", [{}, {"liver": 2, "spleen": 2}])
 def test_a_coarse_stage_has_exactly_one_domain(domains) -> None:
     with pytest.raises(ValueError, match="must have exactly one domain"):
-        CascadeNet({"num_classes": domains, "depth": 10}, **FINE)
+        build_network({"task": "cascade", "coarse": {"task": "coarse", "num_classes": domains, "depth": 10}, **FINE})
 
 
 def test_coarse_arguments_reach_the_coarse_stage_alone() -> None:
     with torch.device("meta"):
-        network = CascadeNet({**COARSE, "depth": 18, "shortcut_type": "B", "dilations": (2, 2)}, **FINE)
+        coarse = {"task": "coarse", **COARSE, "depth": 18, "shortcut_type": "B", "dilations": (2, 2)}
+        network = build_network({"task": "cascade", "coarse": coarse, **FINE})
     assert network.coarse.encoder.settings["shortcut_type"] == "B"
     assert (network.coarse.encoder.settings["depth"], network.encoder.settings["depth"]) == (18, 10)
     assert (network.coarse.encoder.settings["dilations"], network.encoder.settings["dilations"]) == ([2, 2], [2, 4])

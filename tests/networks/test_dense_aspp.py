@@ -8,7 +8,7 @@ from med3d_components.networks import DenseASPP3D, Med3DDenseASPPNet
 from med3d_components.networks.dense_aspp import RATES, AtrousBlock, fit_rates
 from med3d_components.weights import load_encoder
 
-SMALL = {"depth": 10, "region": (32, 32, 32), "bottleneck_channels": 8, "growth_channels": 4}
+SMALL = {"depth": 10, "roi_size": (32, 32, 32), "bottleneck_channels": 8, "growth_channels": 4}
 
 
 @pytest.fixture(autouse=True)
@@ -119,11 +119,11 @@ def test_the_network_of_the_paper_is_the_default() -> None:
 
 @pytest.mark.parametrize("region", [(72, 200, 300), (300, 65, 200)])
 def test_the_shortest_axis_decides_which_rates_fit_and_the_encoder_rounds_it_up(region) -> None:
-    network = Med3DDenseASPPNet(**{**SMALL, "region": region}, rates=(2, 8), scaled=False)
+    network = Med3DDenseASPPNet(**{**SMALL, "roi_size": region}, rates=(2, 8), scaled=False)
     atrous = [m for m in network.aspp.modules() if isinstance(m, nn.Conv3d) and m.kernel_size == (3, 3, 3)]
     assert [m.dilation for m in atrous] == [(rate,) * 3 for rate in network.rates] == [(2,) * 3, (8,) * 3]
     with pytest.raises(ValueError, match="rate 9 sees nothing but padding in a region of 72 voxels"):
-        Med3DDenseASPPNet(**{**SMALL, "region": region}, rates=(2, 9), scaled=False)
+        Med3DDenseASPPNet(**{**SMALL, "roi_size": region}, rates=(2, 9), scaled=False)
 
 
 def twins(**arguments):
@@ -201,9 +201,9 @@ def test_the_network_can_be_scripted(checkpointing) -> None:
     ("arguments", "message"),
     [
         ({"num_classes": 1}, "num_classes is 1, but must be 2 or more, background included"),
-        ({"region": (64, 64)}, r"region is \(64, 64\), but must be three positive integers"),
-        ({"region": (64, 64, 0)}, "must be three positive integers"),
-        ({"region": (64, 8, 64)}, "No atrous rate fits a map of 1 voxel; choose a region above 8 voxels"),
+        ({"roi_size": (64, 64)}, r"roi_size is \(64, 64\), but must be three positive integers"),
+        ({"roi_size": (64, 64, 0)}, "must be three positive integers"),
+        ({"roi_size": (64, 8, 64)}, "No atrous rate fits a map of 1 voxel; choose a region above 8 voxels"),
         ({"bottleneck_channels": 0}, "bottleneck_channels is 0 and growth_channels 4, but both must be positive"),
         ({"growth_channels": -1}, "growth_channels -1, but both must be positive"),
     ],

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +16,6 @@ from med3d_components.utils.causes import show_cause
 from med3d_components.utils.preflight import check_options, preflight
 
 PROGRAM = os.path.join("x", "monai", "bundle", "__main__.py")
-TARGET = {"_target_": "med3d_components.utils.preflight.preflight"}
 
 
 class Run:
@@ -32,7 +32,8 @@ class Run:
             "epochs": 3,
             "learning_rate": "$0.1 * @epochs",
             "device": "cpu",
-            "preflight": TARGET,
+            "_desc_bundle": "",
+            "bundle_root": str(folder),
             "spacing": [0, 0],
         }
 
@@ -43,7 +44,7 @@ class Run:
         argv = [PROGRAM, "run", "training", "--config_file", str(path), *typed] if typed else ["pytest"]
         self.monkeypatch.setattr(sys, "argv", argv)
         parser = ConfigParser({**self.content, **changes})
-        parser.get_parsed_content("preflight")
+        preflight(SimpleNamespace(parser=parser))
         return parser
 
 
@@ -70,7 +71,7 @@ def test_values_from_python_are_checked_as_those_of_a_command_line(run: Run) -> 
     assert line(run, "--epochs", "0", epochs=0) == "epochs is 0, but must be an integer, 1 or more."
 
 
-def test_only_what_stands_above_the_preflight_is_an_option(run: Run) -> None:
+def test_only_what_stands_in_the_first_part_is_an_option(run: Run) -> None:
     assert run().get_parsed_content("spacing") == [0, 0]
     assert check_options(run.content) == {}
 
@@ -100,7 +101,7 @@ def test_a_misspelt_id_is_answered_with_the_nearest(run: Run, typed: str) -> Non
 
 
 def test_ids_of_the_configs_and_options_of_monai_are_known(run: Run) -> None:
-    run("--epochs", "2", "--preflight#x", "1", "--spacing::0", "1", "--logging_file", "False", "--meta-file", "m")
+    run("--epochs", "2", "--bundle_root#x", "1", "--spacing::0", "1", "--logging_file", "False", "--meta-file", "m")
     assert sys.excepthook is show_cause
 
 
@@ -139,6 +140,11 @@ def test_a_folder_that_cannot_be_written_stops_a_run_before_it_writes(run: Run, 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "train.json"]
 
 
-def test_the_preflight_alone_says_where_it_belongs() -> None:
-    with pytest.raises(ValueError, match="call check_options"):
-        preflight()
+@pytest.mark.parametrize("typed", [("--max_region", "8,8,8"), ()])
+def test_an_option_of_an_earlier_version_is_answered_with_its_new_name(run: Run, typed: tuple[str, ...]) -> None:
+    assert line(run, *typed, max_region=[8, 8, 8]) == "--max_region is called --patch_size since version 0.2."
+
+
+def test_the_folder_of_the_bundle_is_the_same_for_all_who_ask_later(run: Run) -> None:
+    parser = run(bundle_root="$'found by who ' + 'reads it'")
+    assert parser["bundle_root"] == "found by who reads it"

@@ -241,7 +241,6 @@ def test_a_whole_network_is_restored_and_one_of_the_other_architecture_refused(t
 
 
 def test_a_coarse_checkpoint_of_the_other_architecture_is_refused(tmp_path) -> None:
-    coarse = {"num_classes": {"liver": 2}, "depth": 10}
-    network = blank(lambda: CascadeNet(coarse, depth=10, region=(32, 32, 32)))
+    network = blank(lambda: CascadeNet(lambda: Med3DNet({"liver": 2}, depth=10), depth=10, roi_size=(32, 32, 32)))
     with pytest.raises(ValueError, match="choose --architecture genesis"):
         network.load_coarse(save(light_state(blank(lambda: GenesisSegmentationNet(2))), tmp_path / "model.pt"))
