@@ -169,7 +169,7 @@ def test_a_bundle_without_weights_is_trained_and_then_answers_and_a_cascade_is_t
         liver = (np.asarray(label.dataobj) > 0).astype(np.uint8)
         nib.save(nib.Nifti1Image(liver, label.affine), served.data / "liver.nii.gz")
         served.client.submit_label(f"liver_{case}", served.data / "liver.nii.gz")
-    small = {"depth": 10, "size": [32, 32, 32], "num_workers": 0}
+    small = {"depth": 10, "patch_size": [32, 32, 32], "num_workers": 0}
     task = served.client.train(UNTRAINED, max_epochs=1, val_split=0.34, **small)
     assert task["status"] == "DONE", "\n".join(task["details"])
     assert served.client.info()["models"][UNTRAINED]["labels"] == {"liver": 1}

@@ -138,11 +138,10 @@ def test_a_further_training_takes_what_the_weights_decided_from_every_bundle(nam
     train = json.loads(overlay.with_name("train.json").read_text(encoding="utf-8"))
     write_json(tmp_path / "models" / "settings.json", {key: f"value of {key}" for key in train["settings"]})
     options = load("bundles").trained_options(tmp_path)
-    assert options["depth"] == "value of depth"
+    assert options["network_settings"] == "value of network"
     assert set(options) <= set(train)  # all of them are ids of the training
     if name == "liver_ct_fine_segmentation":
         assert options["coarse_checkpoint"] is None  # the coarse network is part of the weights
-        assert options["scaled"] is False  # the rates already are
 
 
 def test_better_networks_are_served_and_the_ones_before_the_training_are_kept(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from monai.bundle import ConfigParser
 from tests.bundles.workflow import configs, copy_bundle, names, read_table
 from tests.conftest import ROOT, MakeDomain, RunBundle
 
-SMALL = ("--region", "[24,24,16]", "--intensity_range", "[0,400]", "--max_tissue", "1")
+SMALL = ("--patch_size", "[24,24,16]", "--intensity_range", "[0,400]", "--max_tissue", "1")
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_the_published_network_trains_is_evaluated_restores_and_starts_the_other
     assert "100.0 % of the values" in output
     assert "non-commercial" not in output  # these weights are not the published ones
     settings = json.loads((lungs / "models" / "settings.json").read_text(encoding="utf-8"))
-    assert (settings["architecture"], settings["depth"], settings["intensity_range"]) == (
+    assert (settings["network"]["architecture"], settings["network"]["depth"], settings["intensity_range"]) == (
         "genesis",
         None,
         [-1000, 1000],

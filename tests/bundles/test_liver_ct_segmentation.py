@@ -36,7 +36,7 @@ def test_an_encoder_goes_from_pre_training_to_the_coarse_and_the_fine_network(
     both = torch.load(fine / "models" / "model.pt", weights_only=True)
     assert all(torch.equal(both[f"coarse.{name}"], value) for name, value in model.items())
     trained = json.loads((fine / "models" / "settings.json").read_text(encoding="utf-8"))
-    assert trained["coarse"]["size"] == settings["size"]
+    assert trained["coarse"]["roi_size"] == settings["roi_size"]
     assert trained["spacing"] == [1.0, 1.0, 1.5]
 
     run_bundle("run", "evaluating", "--dataset_dir", data, "--config_file", configs(fine, "train", "evaluate"))

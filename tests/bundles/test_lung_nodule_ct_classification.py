@@ -18,6 +18,14 @@ from tests.bundles.workflow import configs, copy_bundle, names, read_table
 from tests.conftest import ROOT, RunBundle
 from tests.data.dicom_files import write_series
 
+SETTINGS = {
+    "bundle": "lung_nodule_ct_classification",
+    "network": {"task": "classification", "num_classes": 2, "depth": 10},
+    "classes": ["benign", "malignant"],
+    "cube_spacing": [1, 1, 1],
+    "intensity_range": [-1000, 400],
+}
+
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
@@ -94,8 +102,7 @@ def test_foreseeable_mistakes_end_in_one_line(bundle: Path, data: Path, tmp_path
     assert "1.nii.gz: center_mm [0.0, 0.0, 500.0] lies outside the scan" in line
     (bundle / "models").mkdir()
     torch.save(Med3DClassificationNet(2, 18).state_dict(), bundle / "models" / "model.pt")
-    settings = {**DilatedResNet(10).settings, "classes": ["benign", "malignant"], "patch_size": [24] * 3}
-    write_json(bundle / "models" / "settings.json", {**settings, "cube_spacing": [1] * 3, "intensity_range": [0, 1]})
+    write_json(bundle / "models" / "settings.json", {**SETTINGS, "roi_size": [24] * 3})
     inference = ("run", "inference", "--config_file", bundle / "configs" / "inference.json", "--dataset_dir")
     output = run_bundle(*inference, data / "mask_1.nii.gz", fails=True)
     assert "the file holds a ResNet-18" in output.rstrip().splitlines()[-1]
@@ -108,11 +115,8 @@ def test_a_cube_without_a_centre_is_classified_whole(
     for name, size in (("a", (20, 20, 20)), ("b", (31, 30, 12))):
         cube = np.random.default_rng(0).normal(-500, 100, size).astype(np.float32)
         nib.save(nib.Nifti1Image(cube, np.eye(4)), tmp_path / "cubes" / f"{name}.nii.gz")
-    network = Med3DClassificationNet(2, 10)
-    settings = {**network.encoder.settings, "classes": ["benign", "malignant"], "patch_size": [16] * 3}
-    settings |= {"cube_spacing": [1] * 3, "intensity_range": [-1000, 400]}
-    write_json(bundle / "models" / "settings.json", settings)
-    torch.save(network.state_dict(), bundle / "models" / "model.pt")
+    write_json(bundle / "models" / "settings.json", {**SETTINGS, "roi_size": [16] * 3})
+    torch.save(Med3DClassificationNet(2, 10).state_dict(), bundle / "models" / "model.pt")
     monkeypatch.chdir(ROOT)
     arguments = {"logging_file": False, "bundle_root": str(bundle), "dataset_dir": str(tmp_path / "cubes")}
     workflow = ConfigWorkflow(str(bundle / "configs" / "inference.json"), **arguments)

@@ -19,6 +19,15 @@ from tests.bundles.workflow import configs, copy_bundle, names, read_table
 from tests.conftest import ROOT, MakeDomain, RunBundle
 from tests.data.dicom_files import write_series
 
+SETTINGS = {
+    "bundle": "lung_segmentation",
+    "classes": ["background", "lung"],
+    "roi_size": [32, 32, 32],
+    "channel": None,
+    "percentiles": [0.5, 99.5],
+    "intensity_range": None,
+}
+
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
@@ -83,9 +92,8 @@ def test_foreseeable_mistakes_end_in_one_line(
     torch.save(Med3DSegmentationNet(3, 10).state_dict(), bundle / "small.pt")
     (bundle / "models").mkdir()
     (bundle / "small.pt").rename(bundle / "models" / "model.pt")
-    settings = {**DilatedResNet(10).settings, "classes": ["background", "lung"], "spacing": [1, 1, 1]}
-    settings |= {"widths": [[256, 128], [128, 64], [64, 32]], "region": [32, 32, 32], "channel": None}
-    write_json(bundle / "models" / "settings.json", {**settings, "percentiles": [0.5, 99.5], "intensity_range": None})
+    network = {"task": "segmentation", "num_classes": 2, "depth": 10}
+    write_json(bundle / "models" / "settings.json", {**SETTINGS, "network": network, "spacing": [1, 1, 1]})
     inference = ("run", "inference", "--config_file", bundle / "configs" / "inference.json", "--dataset_dir")
     assert "classifier.weight (3, 32, 1, 1, 1) instead of (2, 32, 1, 1, 1)" in last_line(*inference, data / "imagesTr")
     write_series(tmp_path / "scans" / "gap", np.zeros((8, 8, 6)), np.eye(4), leave_out=[3])
@@ -141,8 +149,7 @@ def test_a_mask_lies_on_its_scan_in_any_geometry(
         bundle_root=str(bundle),
         dataset_dir=str(scans),
         network_def=oracle,
-        spacing=[1.3, 1.3, 1.3],
-        region=[32, 32, 32],
+        settings={**SETTINGS, "spacing": [1.3, 1.3, 1.3]},
     )
     workflow.initialize()
     workflow.run()
@@ -185,8 +192,7 @@ def test_the_largest_parts_of_each_class_are_kept(
             bundle_root=str(bundle),
             dataset_dir=str(tmp_path / "scans"),
             network_def={"_target_": "tests.bundles.workflow.BrightIsForeground"},
-            spacing=[1, 1, 1],
-            region=[32, 32, 32],
+            settings={**SETTINGS, "spacing": [1, 1, 1]},
             **({} if components == 2 else {"components": components}),  # two are the default of a single class
         )
         workflow.initialize()

@@ -18,7 +18,7 @@ import pytest
 import torch
 from monai.bundle import ckpt_export, load
 
-from med3d_components.networks import Med3DNet
+from med3d_components.networks import build_network
 from med3d_components.utils import write_json
 from tests.conftest import ROOT, MakeDomain, RunBundle
 
@@ -149,9 +149,9 @@ def test_export_and_load_rebuild_the_trained_network_from_its_settings(
     bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.manual_seed(0)
-    network = Med3DNet({"a": 2, "b": 3}, depth=10, dilations=(2, 2)).eval()
-    settings = {**network.encoder.settings, "classes": {"a": ["0", "1"], "b": ["0", "1", "2"]}}
-    write_json(bundle / "models" / "settings.json", settings)
+    network = build_network({"task": "domains", "num_classes": {"a": 2, "b": 3}, "depth": 10, "dilations": (2, 2)})
+    classes = {"a": ["0", "1"], "b": ["0", "1", "2"]}
+    write_json(bundle / "models" / "settings.json", {"network": network.settings, "classes": classes})
     torch.save(network.state_dict(), bundle / "models" / "model.pt")
     monkeypatch.chdir(bundle)
     ckpt_export(

@@ -103,10 +103,12 @@ MANY = {
     "weights that are cut off": training(
         "pretrained_weights", "{work}/cut.pt", r".+cut\.pt is damaged, cut short or .+"
     ),
-    "a model that is cut off": Mistake("inference", ("--ckpt_dir", "{work}/cut_model"), r".+model\.pt is damaged, .+"),
+    "a model that is cut off": Mistake(
+        "inference", ("--ckpt_dir", "{work}/cut_model/models"), r".+model\.pt is damaged, .+"
+    ),
     "no model": Mistake("inference", ("--ckpt_dir", "{work}/no"), r".*There is no weight file .+model\.pt\."),
     "settings that are cut off": Mistake(
-        "inference", ("--ckpt_dir", "{work}/cut_settings"), r".+ is not valid JSON .+"
+        "inference", ("--ckpt_dir", "{work}/cut_settings/models"), r".+ is not valid JSON .+"
     ),
     "a patch of one voxel": training("patch_size", "8,8,8", r"BatchNorm cannot learn from .+", "--batch_size", "1"),
 }

@@ -26,7 +26,7 @@ RunAlone = Callable[..., str]
 
 # Of a bundle's smoke training, beside its data.
 OPTIONS = {
-    "genesis_pretraining": ("--region", "[24,24,16]", "--intensity_range", "[0,400]", "--max_tissue", "1"),
+    "genesis_pretraining": ("--patch_size", "[24,24,16]", "--intensity_range", "[0,400]", "--max_tissue", "1"),
 }
 RESULTS = {
     "genesis_pretraining": "case_0_restored.nii.gz",

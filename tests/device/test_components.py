@@ -219,7 +219,7 @@ def test_checkpointing_changes_no_gradient_on_the_device(reduced: bool, device: 
     gradients = []
     for checkpointing in (False, True):
         torch.manual_seed(0)
-        network = Med3DDenseASPPNet(depth=10, region=(32, 32, 32), checkpointing=checkpointing, dropout=0).to(device)
+        network = Med3DDenseASPPNet(depth=10, roi_size=(32, 32, 32), checkpointing=checkpointing, dropout=0).to(device)
         volume = torch.rand(1, 1, 32, 32, 32).to(device)
         with torch.autocast(device, dtype=torch.bfloat16, enabled=reduced):
             network(volume).float().square().mean().backward()

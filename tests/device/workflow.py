@@ -30,8 +30,8 @@ DEVICE_ERROR = r"found at least two devices|can't convert \w+:0 device type tens
 
 # Where the volumes are too small for a bundle's own values.
 SMALL = {
-    ("genesis_pretraining", "train"): ("--region", "[24,24,16]", "--intensity_range", "[0,400]", "--max_tissue", 1),
-    ("liver_ct_fine_segmentation", "train"): ("--region", "[24,24,24]"),
+    ("genesis_pretraining", "train"): ("--patch_size", "[24,24,16]", "--intensity_range", "[0,400]", "--max_tissue", 1),
+    ("liver_ct_fine_segmentation", "train"): ("--patch_size", "[24,24,24]"),
     ("genesis_pretraining", "evaluate"): ("--max_tissue", 1, "--cubes_per_scan", 1),
 }
 

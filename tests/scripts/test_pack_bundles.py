@@ -25,7 +25,8 @@ def model(tmp_path: Path) -> Path:
     path = tmp_path / "models" / "model.pt"
     path.parent.mkdir()
     torch.save(Med3DSegmentationNet(3, 10, WIDTHS).state_dict(), path)
-    settings = {**DilatedResNet(10).settings, "bundle": "lung_segmentation", "architecture": "resnet", "widths": WIDTHS}
+    network = {"task": "segmentation", "num_classes": 3, **DilatedResNet(10).settings, "widths": WIDTHS}
+    settings = {"bundle": "lung_segmentation", "network": network}
     own = {"trained_on": ["Kidneys"], "classes": ["background", "left", "right"], "spacing": [1, 1, 2]}
     write_json(path.with_name("settings.json"), {**settings, **own})
     return path

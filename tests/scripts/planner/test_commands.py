@@ -55,7 +55,7 @@ def test_without_a_setting_the_table_alone_is_printed(
 def test_a_setting_prints_its_parts_and_one_number_is_a_cube(
     cubic: list[tuple[int, int]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    plan_memory("lung_segmentation", region=100, table="false")
+    plan_memory("lung_segmentation", patch_size=100, table="false")
     assert cubic == [(100, 2)]
     output = capsys.readouterr().out
     assert output.startswith("Region 100x100x100, batch size 2:")
