@@ -22,8 +22,9 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     Folders are created as needed; the temporary name keeps the ending of ``path``, since writers look at it.
 
     Example:
-        >>> with atomic_path("metrics.csv") as temporary:  # doctest: +SKIP
+        >>> with atomic_path("metrics.csv") as temporary:
         ...     temporary.write_text("epoch,train_loss")
+        16
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
