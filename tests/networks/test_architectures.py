@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from monai.bundle import ConfigParser
@@ -20,15 +23,21 @@ from med3d_components.networks import (
     segmentation_net,
 )
 
-RESNET = {"depth": 10, "shortcut_type": None, "dilations": (2, 4), "preactivation": False, "frozen_stages": []}
+RESNET: dict[str, Any] = {
+    "depth": 10,
+    "shortcut_type": None,
+    "dilations": (2, 4),
+    "preactivation": False,
+    "frozen_stages": [],
+}
 WIDTHS = ((16, 8), (8, 8), (8, 4))
-BUILD = {
+BUILD: dict[str, Callable[..., Any]] = {
     "segmentation": lambda architecture, **more: segmentation_net(architecture, 3, widths=WIDTHS, **RESNET | more),
     "classification": lambda architecture, **more: classification_net(architecture, 3, 0.5, **RESNET | more),
     "coarse": lambda architecture, **more: coarse_net({"liver": 2}, architecture, **RESNET | more),
     "restoration": lambda architecture, **more: restoration_net(architecture, widths=WIDTHS, **RESNET | more),
 }
-EXPECTED = {
+EXPECTED: dict[str, Any] = {
     "segmentation": (Med3DSegmentationNet, GenesisSegmentationNet, (2, 3, 16, 24, 16)),
     "classification": (Med3DClassificationNet, GenesisClassificationNet, (2, 3)),
     "coarse": (Med3DNet, GenesisSegmentationNet, (2, 2, 16, 24, 16)),
