@@ -102,8 +102,9 @@ test-device: .venv/installed
 test-gpu: .venv/installed
 	$(BIN)/python -m pytest tests/device -m gpu -rs
 
-# The suite with MONAI's newest release, whatever requirements.txt pins, in an environment of its own; made anew each
-# time. pip may say that the release is outside the range of pyproject.toml: whether that range can grow is the question.
+# The suite with MONAI's newest release, whatever requirements.txt pins, in an environment of its own, made anew each
+# time. pip may warn that the release is outside the range in pyproject.toml; whether that range can grow is what this
+# tells.
 test-newest:
 	rm -rf .venv-newest
 	$(PYTHON) -m venv .venv-newest
