@@ -17,7 +17,7 @@ __all__ = ["atomic_path", "is_nan", "move_aside", "write_json", "write_table"]
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` and move it there when the block ends without an error.
+    """Yield a temporary path next to ``path`` and move it there when the block ends without an error.
 
     Folders are created as needed; the temporary name keeps the ending of ``path``, since writers look at it.
 

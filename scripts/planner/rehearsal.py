@@ -20,7 +20,7 @@ STEPS = 2
 
 DOMAIN = "Rehearsal"
 REGION_IDS = ("region", "max_region", "size", "cube_size")
-"""What the configs call the voxels that the network sees, the first that is no expression."""
+"""What the configs call the voxels that the network sees, the first that is not an expression."""
 
 
 class RandomBatches:
