@@ -4,7 +4,8 @@ BIN := .venv/bin
 DEMO := demo
 RUN := $(BIN)/python -m monai.bundle run
 
-.PHONY: demo demo-all test test-slow test-zips test-apps test-device test-gpu bundles benchmark lint clean
+.PHONY: demo demo-all test test-slow test-zips test-apps test-device test-gpu test-newest \
+    bundles benchmark lint clean
 
 .venv/installed: requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -101,6 +102,17 @@ test-device: .venv/installed
 test-gpu: .venv/installed
 	$(BIN)/python -m pytest tests/device -m gpu -rs
 
+# The suite with MONAI's newest release, whatever requirements.txt pins, in an environment of its own, made anew each
+# time. pip may warn that the release is outside the range in pyproject.toml; whether that range can grow is what this
+# tells.
+test-newest:
+	rm -rf .venv-newest
+	$(PYTHON) -m venv .venv-newest
+	.venv-newest/bin/python -m pip install --quiet --requirement requirements.txt
+	.venv-newest/bin/python -m pip install --quiet --upgrade monai
+	.venv-newest/bin/python -m pip list | grep -i '^monai '
+	OMP_NUM_THREADS=1 .venv-newest/bin/python -m pytest --numprocesses=2 --dist=worksteal --durations=15
+
 bundles: .venv/installed
 	$(BIN)/python scripts/pack_bundles.py
 
@@ -116,4 +128,4 @@ lint: .venv/installed
 	$(BIN)/python scripts/sync_bundles.py --check
 
 clean:
-	rm -rf .venv .venv-monailabel dist $(DEMO) .coverage* .mypy_cache .ruff_cache .pytest_cache *.egg-info
+	rm -rf .venv .venv-monailabel .venv-newest dist $(DEMO) .coverage* .mypy_cache .ruff_cache .pytest_cache *.egg-info

@@ -23,7 +23,7 @@ class PrepareBatchDomain(PrepareBatch):
     """Take image and label out of a batch and tell the network which domain they are of.
 
     Raises:
-        ValueError: if the batch mixes domains, each of which has a branch of its own.
+        ValueError: if the batch mixes domains, each of which has its own branch.
     """
 
     def __call__(
@@ -44,7 +44,7 @@ class PrepareBatchDomain(PrepareBatch):
 class PrecisionTrainer(SupervisedTrainer):
     """MONAI's trainer, which scales the loss where it trains in fp16, on any device.
 
-    MONAI's own scaler is for CUDA alone, and for its own autocast; here :class:`FastInferer` casts. Gradients of
+    MONAI's own scaler is for CUDA only, and for its own autocast; here :class:`FastInferer` casts. Gradients of
     ``accumulation_steps`` batches are added up scaled, and a step that overflowed is left out.
 
     Args:

@@ -1,4 +1,4 @@
-"""What training decided and inference must know, as a JSON file beside the weights."""
+"""What training decided and inference needs to know, as a JSON file next to the weights."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["read_settings"]
 def read_settings(
     path: str | os.PathLike[str], default: Mapping[str, Any] | None = None, option: str = "ckpt_dir"
 ) -> dict[str, Any]:
-    """Read the settings that a training wrote beside its model.
+    """Read the settings that a training wrote next to its model.
 
     Args:
         path: of ``settings.json``.

@@ -22,6 +22,11 @@ MakeDomain = Callable[..., Path]
 RunBundle = Callable[..., str]
 
 
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Look for doctests in no helper: some are programs, which run when they are imported."""
+    return True if collection_path.is_file() and not collection_path.name.startswith(("test_", "conftest")) else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("gpu") and not torch.cuda.is_available():

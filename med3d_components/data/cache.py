@@ -77,9 +77,11 @@ class CachedTransform:
             nothing tells whether it has changed.
 
     Example:
-        >>> chain = Compose([LoadImaged("image"), RandFlipd("image")])  # doctest: +SKIP
-        >>> cached = CachedTransform(chain, "cache", limit_gb=10)  # doctest: +SKIP
-        >>> cached({"image": "ct.nii.gz"})  # doctest: +SKIP
+        >>> from monai.transforms import LoadImaged, RandFlipd
+        >>> chain = Compose([LoadImaged("image"), RandFlipd("image")])
+        >>> cached = CachedTransform(chain, "cache", limit_gb=10)
+        >>> cached({"image": "ct.nii.gz"})["image"].shape
+        torch.Size([64, 64, 64])
     """
 
     def __init__(self, transform: Compose, folder: str | os.PathLike[str], limit_gb: float) -> None:

@@ -94,8 +94,8 @@ class SegmentationDatalist:
         ValueError: for invalid folders and headers; the message names the file.
 
     Example:
-        >>> SegmentationDatalist("Task09_Spleen").spacing  # doctest: +SKIP
-        [0.79, 0.79, 5.0]
+        >>> SegmentationDatalist("3DSeg-8/Task09_Spleen").spacing
+        [0.75, 0.75, 5.0]
     """
 
     def __init__(
@@ -155,9 +155,9 @@ class MultiDomainDatalist:
         ValueError: for unknown domain names, invalid folders and headers; the message names the file.
 
     Example:
-        >>> datalist = MultiDomainDatalist("3DSeg-8", domains="Task09_Spleen")  # doctest: +SKIP
-        >>> datalist.spacing  # doctest: +SKIP
-        {'Task09_Spleen': [0.79, 0.79, 5.0]}
+        >>> datalist = MultiDomainDatalist("3DSeg-8", domains="Task09_Spleen")
+        >>> datalist.spacing
+        {'Task09_Spleen': [0.75, 0.75, 5.0]}
     """
 
     def __init__(

@@ -45,8 +45,8 @@ def read_header(path: str | os.PathLike[str], need_spacing: bool = True) -> Head
             no valid spacing.
 
     Example:
-        >>> read_header("imagesTr/hippocampus_004.nii.gz")  # doctest: +SKIP
-        Header(size=(36, 52, 38), spacing=(1.0, 1.0, 1.0), channels=1)
+        >>> read_header("ct.nii.gz")
+        Header(size=(64, 64, 64), spacing=(1.0, 1.0, 1.0), channels=1)
     """
     path = Path(path)
     if not path.is_file():

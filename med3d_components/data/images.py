@@ -33,8 +33,8 @@ class ImageDatalist:
             name.
 
     Example:
-        >>> ImageDatalist("LUNA16").split["validation"]  # doctest: +SKIP
-        ['1.3.6.1.4.1.14519.5.2.1.6279.6001.100225287222365663678666836860']
+        >>> ImageDatalist("LUNA16").split["validation"]
+        ['scan_6']
     """
 
     def __init__(

@@ -72,8 +72,8 @@ class NoduleDatalist:
         ValueError: for invalid arguments, entries and images, a patient in both sets, a set without one of the classes.
 
     Example:
-        >>> datalist = NoduleDatalist("LIDC-IDRI", at_threshold="drop")  # doctest: +SKIP
-        >>> datalist.training[0]["label"]  # doctest: +SKIP
+        >>> datalist = NoduleDatalist("LIDC-IDRI", at_threshold="drop")
+        >>> datalist.training[1]["label"]
         1
     """
 

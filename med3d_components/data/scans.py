@@ -75,8 +75,8 @@ def open_scan(path: str | os.PathLike[str], spacing: Sequence[float] | None = No
         ValueError: if it is no readable volume of three dimensions and one channel.
 
     Example:
-        >>> scan = open_scan("ct.nii.gz")  # doctest: +SKIP
-        >>> scan.read((10, 10, 10), (58, 58, 58)).shape  # doctest: +SKIP
+        >>> scan = open_scan("ct.nii.gz")
+        >>> scan.read((10, 10, 10), (58, 58, 58)).shape
         (48, 48, 48)
     """
     path = Path(path)

@@ -70,7 +70,7 @@ class CascadeInferer(Inferer):
         >>> inferer(scan, Threshold()).shape
         torch.Size([1, 2, 40, 40, 20])
         >>> inferer.regions
-        [((6, 24), (6, 24), (6, 14))]
+        [((7, 23), (7, 23), (6, 14))]
     """
 
     def __init__(

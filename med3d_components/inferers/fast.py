@@ -22,11 +22,11 @@ Network = TypeVar("Network", bound=nn.Module)
 class FastInferer(Inferer):
     """Run another inferer under autocast where the precision asks for it, and return float32.
 
-    MONAI's ``amp`` argument reaches CUDA only. Results are float32, so that a loss is computed in full precision.
+    MONAI's ``amp`` argument affects CUDA only. Results are float32, so that a loss is computed in full precision.
 
     On a CPU, training on inputs of 16 voxels or fewer along the first axis stays in float32: there the maps get two
     voxels thin, and oneDNN (torch 2.13) then makes bfloat16 weight gradients of 3x3x3 convolutions from memory that
-    was never written, other ones each time.
+    was never written, different ones each time.
 
     With ``fuse``, a network in evaluation mode runs as a copy with BatchNorm fused into the convolutions, see
     :func:`fuse_batch_norm`. The copy is made anew at each call, so that it has the weights of the moment; that takes
@@ -78,10 +78,10 @@ def fuse_batch_norm(network: Network) -> Network:
     their convolution, as in DenseASPP, and those that take the statistics of the batch at hand.
 
     Args:
-        network: in evaluation mode; it is left alone.
+        network: in evaluation mode; it is not changed.
 
     Raises:
-        ValueError: if the network is in training mode, where BatchNorm is no fixed factor.
+        ValueError: if the network is in training mode, where BatchNorm is not a fixed factor.
 
     Example:
         >>> fuse_batch_norm(nn.Sequential(nn.Conv3d(1, 2, 3), nn.BatchNorm3d(2)).eval())[1]

@@ -1,4 +1,4 @@
-"""Windows over a scan: over the body alone, of the size that a domain was trained with, and where they lie."""
+"""Windows over a scan: over the body only, of the size that a domain was trained with, and where they lie."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class BodyWindowInferer(SlidingWindowInferer):
         roi_size: window in voxels per axis, as in the training.
         sw_batch_size: windows per forward pass.
         overlap: of neighbouring windows, as a share of the window.
-        skip_air: slide over the box alone, or the whole scan; true or false, also as text.
+        skip_air: slide over the box only, or over the whole scan; true or false, also as text.
 
     Example:
         >>> scan = torch.zeros(1, 1, 40, 40, 40)

@@ -56,8 +56,8 @@ class AverageLabelDice(BaselineDice):
         >>> item = {"domain": "liver", "label": torch.ones(1, 4, 4, 4)}
         >>> baseline = AverageLabelDice({"liver": ["background", "liver"]}, [item])
         >>> baseline.fit()
-        >>> baseline.predict("liver", torch.zeros(1, 4, 4, 4)).mean().item()
-        1.0
+        >>> baseline.predict("liver", torch.zeros(1, 4, 4, 4)).unique()
+        tensor([1])
     """
 
     def __init__(

@@ -76,7 +76,10 @@ class CascadeNet(Med3DDenseASPPNet):
             ValueError: if it does not fit the coarse network, which is unchanged then.
 
         Example:
-            >>> network.load_coarse("../liver_coarse/models/model.pt")  # doctest: +SKIP
+            >>> network = CascadeNet(coarse={"num_classes": {"liver": 2}, "depth": 10}, depth=10, region=(64, 64, 64))
+            >>> torch.save(network.coarse.state_dict(), "model.pt")
+            >>> network.load_coarse("model.pt").share
+            1.0
         """
         from med3d_components.weights import load_checkpoint  # that module imports this package
 

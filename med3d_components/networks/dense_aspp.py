@@ -27,7 +27,7 @@ RATES = (3, 6, 12, 18, 24)
 def fit_rates(rates: Sequence[int], feature_size: int, scaled: bool = False) -> tuple[int, ...]:
     """Check that atrous rates fit a feature map, or scale them to it.
 
-    Along an axis that is no longer than the rate, a 3x3x3 kernel sees nothing but padding beside its centre; where all
+    Along an axis that is no longer than the rate, a 3x3x3 kernel sees nothing but padding around its centre; where all
     axes are that short, it is no more than a 1x1x1 convolution. Scaling makes the largest rate half the map's
     shortest axis: the largest at which every voxel still has a neighbour inside the map along each axis. All rates are
     multiplied by the same factor and rounded up, so that their order is kept and none is 0; on a very small map some
@@ -42,7 +42,7 @@ def fit_rates(rates: Sequence[int], feature_size: int, scaled: bool = False) -> 
         As many rates as were given.
 
     Raises:
-        ValueError: if there are no rates, one is no positive integer or does not fit, or no rate would.
+        ValueError: if there are no rates, one is not a positive integer or does not fit, or no rate would.
 
     Example:
         >>> fit_rates((3, 6, 12, 18, 24), feature_size=16, scaled=True)
@@ -84,7 +84,7 @@ class DenseASPP3D(nn.Module):
         out_channels: ``in_channels + len(rates) * growth_channels``.
 
     Raises:
-        ValueError: if there are no rates, or a rate or a width is no positive integer.
+        ValueError: if there are no rates, or a rate or a width is not a positive integer.
 
     Example:
         >>> DenseASPP3D(512, rates=(1, 2, 4))(torch.zeros(1, 512, 8, 8, 8)).shape

@@ -31,7 +31,7 @@ class DilatedConv3d(nn.Conv3d):
     """A 3x3x3 convolution with dilation that keeps the size of its input, without bias.
 
     Outputs and gradients are those of :class:`torch.nn.Conv3d`, up to rounding. On a CPU the gradient of the weight
-    is computed tap by tap, from those voxels alone that the tap sees inside the map: with a dilation of 4 on the map of
+    is computed tap by tap, only from the voxels that the tap sees inside the map: with a dilation of 4 on the map of
     8x8x8 voxels that a cube of 64 has, more than two thirds of all products are with padding, which oneDNN computes,
     too. Small maps and few channels are left to it.
 
@@ -67,7 +67,7 @@ class FastMaxPool3d(nn.MaxPool3d):
     """Max-pooling by oneDNN where that is faster than :class:`torch.nn.MaxPool3d`, for the same outputs.
 
     With AVX-512 it takes a third of the time for maps up to ``MOST_POOLED``, without it longer. PyTorch uses it for
-    tensors in oneDNN's own layout alone, so they are turned into it and back. Where voxels of a window are equal, the
+    tensors in oneDNN's own layout only, so they are converted to it and back. Where voxels of a window are equal, the
     gradient may go to another one of them.
 
     Example:

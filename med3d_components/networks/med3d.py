@@ -18,12 +18,12 @@ class Med3DNet(nn.Module):
 
     A branch is one 1x1x1 convolution on the deepest map and trilinear up-sampling to the input's size. Branches are
     keyed by domain name in the checkpoint (``branches.<domain>.weight``), so that adding, dropping or reordering
-    domains leaves the other branches' weights alone.
+    domains leaves the other branches' weights unchanged.
 
     Args:
         num_classes: domain name to number of classes, background included.
         depth: of the encoder, see :class:`DilatedResNet`.
-        default_domain: the branch that runs when ``forward`` is given an image alone, as MONAI Label and exported
+        default_domain: the branch that runs when ``forward`` is given only an image, as MONAI Label and exported
             networks do; by default the first of ``num_classes``.
         **encoder: further arguments of :class:`DilatedResNet`.
 

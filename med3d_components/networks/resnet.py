@@ -70,7 +70,7 @@ class DilatedResNet(nn.Module):
         in_channels: channels of the input.
         dilations: of the 3x3x3 convolutions in layer3 and layer4. The paper's text says 2; the released weights were
             trained with 2 and 4, which is the default.
-        preactivation: BatchNorm and ReLU before each convolution, a variant the paper has at depth 200 alone. Nobody
+        preactivation: BatchNorm and ReLU before each convolution, a variant the paper has at depth 200 only. Nobody
             published its weights.
         frozen_stages: names of ``STAGES`` that do not learn: neither weights nor BatchNorm statistics change.
 

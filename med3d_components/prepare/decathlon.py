@@ -47,8 +47,8 @@ def write_domain(
 ) -> bool:
     """Write a domain's folder in the layout of the Medical Segmentation Decathlon.
 
-    The folder appears when it is complete. Until then the scans gather in a hidden folder beside it, and a call that
-    repeats an interrupted one goes on with the scan it stopped at. Equal scans give byte-identical files.
+    The folder appears when it is complete. Until then the scans gather in a hidden folder next to it, and a call that
+    repeats an interrupted one continues with the scan it stopped at. Equal scans give byte-identical files.
 
     Args:
         folder: to write; its last part becomes the name in ``dataset.json``.
@@ -105,7 +105,7 @@ def _has_provenance(folder: Path, provenance: Mapping[str, Any]) -> bool:
 
 
 def save_nifti(array: NDArray[Any], affine: NDArray[Any], path: Path) -> None:
-    """Write a .nii.gz whose bytes depend on its content alone: no name and no time in the gzip header."""
+    """Write a .nii.gz whose bytes depend only on its content: no name and no time in the gzip header."""
     volume = nib.Nifti1Image(array, affine)
     volume.set_sform(affine, code="scanner")
     volume.set_qform(affine, code="scanner")  # some readers look at this one only

@@ -51,8 +51,10 @@ def import_domain(
         values: label value in the files to value to write.
 
     Example:
-        >>> pairs = pair_folders("downloads/images", "downloads/labels")  # doctest: +SKIP
-        >>> import_domain("data/Task03_Liver", DOMAINS_3DSEG8["Task03_Liver"], pairs, {0: 0, 1: 1})  # doctest: +SKIP
+        >>> facts = DomainFacts("CT", "spleen", ("background", "spleen"), source="a clinic", licence="none")
+        >>> source = Path("3DSeg-8/Task09_Spleen")
+        >>> pairs = {"case_0": (source / "imagesTr/case_0.nii.gz", source / "labelsTr/case_0.nii.gz")}
+        >>> import_domain("data/spleen", facts, pairs, {0: 0, 1: 1})
         True
     """
     return import_cases(

@@ -88,6 +88,8 @@ def import_lidc(source: str | os.PathLike[str], out: str | os.PathLike[str]) -> 
             over with a warning.
 
     Example:
+        The source is a download of more than 100 GB.
+
         >>> import_lidc("downloads/LIDC-IDRI", "data/lidc")  # doctest: +SKIP
         True
     """

@@ -105,10 +105,10 @@ def read_report(file: str | os.PathLike[str]) -> Report | None:
     The namespace does not matter, since it differs between the files of the collection.
 
     Returns:
-        None if the file is no report on a CT, such as those on chest radiographs.
+        None if the file is not a report on a CT, such as those on chest radiographs.
 
     Raises:
-        ValueError: if the file is no XML, lacks a part, or has a malignancy outside 1 to 5.
+        ValueError: if the file is not XML, lacks a part, or has a malignancy outside 1 to 5.
     """
     file = Path(file)
     try:

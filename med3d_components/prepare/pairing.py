@@ -33,7 +33,11 @@ def pair_files(
         ValueError: if two files have one name.
 
     Example:
-        >>> pair_files("downloads/lasc", "lgemri.nrrd", "laendo.nrrd", lambda path: path.parent.name)  # doctest: +SKIP
+        >>> Path("lasc/patient_1").mkdir(parents=True)
+        >>> Path("lasc/patient_1/lgemri.nrrd").touch()
+        >>> Path("lasc/patient_1/laendo.nrrd").touch()
+        >>> sorted(pair_files("lasc", "lgemri.nrrd", "laendo.nrrd", lambda path: path.parent.name))
+        ['patient_1']
     """
     found, masks = (name_files(find_files(source, pattern), name) for pattern in (images, labels))
     return _match(found, masks, wanted=(images, labels))

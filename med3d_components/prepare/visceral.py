@@ -47,7 +47,7 @@ def import_visceral(source: str | os.PathLike[str], folder: str | os.PathLike[st
         FileExistsError: if the folder holds anything else.
 
     Example:
-        >>> import_visceral("downloads/VISCERAL", "data/VISCERAL_Lungs")  # doctest: +SKIP
+        >>> import_visceral("downloads/VISCERAL", "data/VISCERAL_Lungs")
         True
     """
     volumes, outlines = _find(source)

@@ -17,13 +17,14 @@ __all__ = ["atomic_path", "is_nan", "move_aside", "write_json", "write_table"]
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` and move it there when the block ends without an error.
+    """Yield a temporary path next to ``path`` and move it there when the block ends without an error.
 
     Folders are created as needed; the temporary name keeps the ending of ``path``, since writers look at it.
 
     Example:
-        >>> with atomic_path("metrics.csv") as temporary:  # doctest: +SKIP
+        >>> with atomic_path("metrics.csv") as temporary:
         ...     temporary.write_text("epoch,train_loss")
+        16
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,8 @@
 """Every option of every bundle, once: its type, its range, its choices.
 
 The help of the command line, the check of what was typed, MONAI Label and the tables of the bundles' READMEs read them
-here. What an option means stands beside it in the bundle's config, as ``_desc_<name>``. This module needs neither torch
-nor MONAI.
+here. What an option means is written next to it in the bundle's config, as ``_desc_<name>``. This module needs neither
+torch nor MONAI.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class Option:
         above: the smallest value is itself excluded.
         below: the greatest value is itself excluded.
         choices: of a choice; of a number, words that it may be instead.
-        count: how many values a list has, 0 for any number of them; None for one value that is no list.
+        count: how many values a list has, 0 for any number of them; None for one value that is not a list.
         single: whether one value may stand for a list of equal ones.
         rising: the two values of the list must rise.
-        null: whether nothing is a value, too.
+        null: whether null is allowed, too.
     """
 
     kind: str

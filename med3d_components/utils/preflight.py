@@ -117,7 +117,7 @@ def _typed(argv: Sequence[str]) -> dict[str, str] | None:
 
 
 def _check_device(config: ConfigParser) -> None:
-    """Try the device, since its name alone does not tell whether it is there."""
+    """Try the device, since its name does not say whether it exists."""
     device = config.get_parsed_content("device")
     try:
         torch.empty(1, device=device)

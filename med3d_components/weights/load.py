@@ -107,7 +107,14 @@ def load_encoder(network: nn.Module, source: str, min_share: float = 1.0) -> Loa
         ValueError: if the network has no such encoder, the file holds no weights, or they do not fit.
 
     Example:
-        >>> load_encoder(DilatedResNet(depth=50), "medicalnet")  # doctest: +SKIP
+        The published file is downloaded where it is not cached yet; a checkpoint is read where it lies.
+
+        >>> import torch
+        >>> encoder = DilatedResNet(depth=10)
+        >>> load_encoder(encoder, "medicalnet")  # doctest: +SKIP
+        >>> torch.save(encoder.state_dict(), "encoder.pt")
+        >>> load_encoder(encoder, "encoder.pt").share
+        1.0
     """
     if not 0 < min_share <= 1:
         raise ValueError(f"min_share is {min_share}, but must be above 0 and at most 1.")
@@ -147,7 +154,12 @@ def load_checkpoint(network: nn.Module, path: str | os.PathLike[str]) -> LoadRep
             unchanged then.
 
     Example:
-        >>> load_checkpoint(Med3DNet({"Task09_Spleen": 2}), "models/model.pt")  # doctest: +SKIP
+        >>> import torch
+        >>> from med3d_components.networks import Med3DNet
+        >>> network = Med3DNet({"Task09_Spleen": 2}, depth=10)
+        >>> torch.save(network.state_dict(), "model.pt")
+        >>> load_checkpoint(network, "model.pt").share
+        1.0
     """
     file = read_weights(Path(path))
     report = _copy_entries(network, file.state, file, str(path), _diagnose(network, file))

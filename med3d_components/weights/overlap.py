@@ -25,7 +25,10 @@ def describe_overlap(report: LoadReport, dataset: str) -> str | None:
         dataset: name of the data set that is trained and validated on.
 
     Example:
-        >>> describe_overlap(load_encoder(network, "medicalnet"), "LiTS")  # doctest: +SKIP
+        >>> from pathlib import Path
+        >>> nothing = ((),) * 5
+        >>> report = LoadReport("medicalnet", Path("resnet_10.pth"), "", *nothing, 1.0, ("Task03_Liver",))
+        >>> describe_overlap(report, "LiTS")
         "LiTS may be among the data that 'medicalnet' was trained on (Task03_Liver): ..."
     """
     if report.training_sets is None:

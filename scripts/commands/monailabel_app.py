@@ -25,7 +25,7 @@ def write_app(out: str, zips: str = "dist") -> None:
     Raises:
         FileExistsError: if the folder of the app is there.
         FileNotFoundError: if there are no zips.
-        ValueError: if the zips do not go together, or one of them is no bundle.
+        ValueError: if the zips do not go together, or one of them is not a bundle.
     """
     app, found = Path(str(out)), find_zips(Path(str(zips)))
     if app.exists():

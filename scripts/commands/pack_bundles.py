@@ -30,7 +30,7 @@ def pack_bundles(name: str | None = None, weights: str | None = None, out: str =
 
     Args:
         name: of the bundle; all by default.
-        weights: the ``models/model.pt`` of a training, with settings.json beside it; the zip's name then ends in
+        weights: the ``models/model.pt`` of a training, with settings.json next to it; the zip's name then ends in
             _model.
         out: folder for the zips.
 

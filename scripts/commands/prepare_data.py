@@ -31,7 +31,7 @@ def sample(out: str, seed: int = 0, cases: int | None = None, of: str = "domains
     """Write small SYNTHETIC scans, to try the bundles without a download.
 
     The scans are shapes drawn by a program. What a network learns from them says nothing about medicine.
-    The same command always writes the same files; run again, it finds its work done or goes on where it stopped, but
+    The same command always writes the same files; run again, it finds its work done or continues where it stopped, but
     starts anew with nodules.
 
     Args:

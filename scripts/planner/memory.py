@@ -71,8 +71,10 @@ def predict_peak(make_trainer: MakeTrainer) -> Peak:
         The parts of the greatest sum.
 
     Example:
-        >>> setting = (Path("bundles/lung_segmentation"), (64, 64, 64), 1)  # doctest: +SKIP
-        >>> round(predict_peak(lambda: bundle_trainer(*setting, depth=10)).total / 1e6)  # doctest: +SKIP
+        >>> from pathlib import Path
+        >>> from scripts.planner.rehearsal import bundle_trainer
+        >>> bundle = Path(__file__).parents[2] / "bundles" / "lung_segmentation"
+        >>> round(predict_peak(lambda: bundle_trainer(bundle, (64, 64, 64), 1, depth=10)).total / 1e6)
         505
     """
     with FakeTensorMode(allow_non_fake_inputs=True), _RealArange():

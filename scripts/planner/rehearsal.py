@@ -88,7 +88,8 @@ def bundle_trainer(
             batch size that is none, or what the bundle's network refuses.
 
     Example:
-        >>> bundle_trainer(Path("bundles/lung_segmentation"), (64, 64, 64), 1, depth=10).run()  # doctest: +SKIP
+        >>> bundle = Path(__file__).parents[2] / "bundles" / "lung_segmentation"
+        >>> bundle_trainer(bundle, (16, 16, 16), 1, depth=10).run()
     """
     config = _read_training(bundle)
     for name in options:

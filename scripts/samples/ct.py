@@ -55,7 +55,7 @@ def pancreas(sketch: Sketch) -> None:
 
 
 def hepatic_vessel(sketch: Sketch) -> None:
-    """Draw the upper abdomen; the vessels of the liver are label 1, a tumour beside them is label 2."""
+    """Draw the upper abdomen; the vessels of the liver are label 1, a tumour next to them is label 2."""
     _torso(sketch)
     _bowel(sketch)
     sketch.paint(_spleen(sketch), SPLEEN)

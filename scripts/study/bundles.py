@@ -86,7 +86,7 @@ def equal_budget(epochs: int, val_interval: int, full_steps: int, steps: int) ->
 
     Example:
         >>> equal_budget(epochs=20, val_interval=2, full_steps=10, steps=3)
-        (63, 7)
+        (70, 7)
     """
     wanted = epochs * full_steps / steps
     interval = max(1, round(wanted * val_interval / epochs))

@@ -59,7 +59,7 @@ class Document:
         self.html.append(f'<div class="scroll"><table>\n{content}\n</table></div>')
 
     def picture(self, path: Path, text: str) -> None:
-        """Add a PNG that lies beside the document."""
+        """Add a PNG that lies next to the document."""
         self.markdown.append(f"![{text}]({path.name})")
         data = base64.b64encode(path.read_bytes()).decode()
         self.html.append(f'<p><img alt="{escape(text)}" src="data:image/png;base64,{data}"></p>')

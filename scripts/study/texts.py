@@ -1,4 +1,4 @@
-"""What the report of a study says beside its numbers."""
+"""What the report of a study says about its numbers."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def serve(app: Path, studies: Path, log: Path) -> Iterator[Client]:
     command = [PYTHON, "-m", "monailabel.main", "start_server", "--app", app, "--studies", studies]
     command += ["--host", "127.0.0.1", "--port", str(port)]
     with log.open("w", encoding="utf-8") as file:
-        streams = {"stdout": file, "stderr": subprocess.STDOUT, "start_new_session": True}
+        streams: dict[str, Any] = {"stdout": file, "stderr": subprocess.STDOUT, "start_new_session": True}
         process = subprocess.Popen(list(map(str, command)), cwd=studies.parent, env=ENVIRONMENT, **streams)
     client = Client(f"http://127.0.0.1:{port}")
     try:

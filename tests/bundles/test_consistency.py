@@ -91,7 +91,8 @@ def slide(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return what the inferers of validation and inference make of a scan."""
     if name == "genesis_pretraining":  # validation restores single cubes, of which inference blends many
-        image = image[(..., *(slice(length) for length in training.get_parsed_content("roi_size")))]
+        h, w, d = training.get_parsed_content("roi_size")
+        image = image[..., :h, :w, :d]
     domain = {"domain": training.get_parsed_content("trained_on")[0]} if name == "med3d_pretraining" else {}
     validating, inferring = (
         parser.get_parsed_content(path) for parser, path in ((training, "validate#inferer"), (inference, "inferer"))

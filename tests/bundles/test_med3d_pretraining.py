@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -49,13 +50,13 @@ def read(path: Path) -> dict[str, torch.Tensor]:
     return content
 
 
-def same(one: object, two: object) -> bool:
+def same(one: Any, two: Any) -> bool:
     if isinstance(one, torch.Tensor):
-        return torch.equal(one, two)  # type: ignore[arg-type]
+        return torch.equal(one, two)
     if isinstance(one, dict):
-        return one.keys() == two.keys() and all(same(one[key], two[key]) for key in one)  # type: ignore[attr-defined, index]
+        return one.keys() == two.keys() and all(same(one[key], two[key]) for key in one)
     if isinstance(one, list):
-        return len(one) == len(two) and all(map(same, one, two))  # type: ignore[arg-type]
+        return len(one) == len(two) and all(map(same, one, two))
     return bool(one == two)
 
 

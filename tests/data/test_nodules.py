@@ -235,7 +235,7 @@ def test_the_headers_of_a_dicom_series_are_read_once_for_all_its_nodules(
     reads: list[Path] = []
     from med3d_components.data import scans
 
-    original = scans.read_series
+    original = scans.read_series  # type: ignore[attr-defined]
     monkeypatch.setattr(scans, "read_series", lambda path: reads.append(path) or original(path))
     nodules = [{"image": "ct", "center_mm": [x, 2, 3]} for x in range(4)]
     assert [item["case"] for item in list_nodules(write_json(tmp_path, nodules))] == ["ct", "ct_2", "ct_3", "ct_4"]

@@ -45,7 +45,8 @@ def test_the_box_holds_the_body_and_little_else_whatever_the_normalisation(name:
 @pytest.mark.parametrize("place", [(0, 0, 0), (61, 57, 59), (60, 0, 30)])
 def test_a_small_part_anywhere_is_in_the_box(place: tuple[int, int, int]) -> None:
     volume = SCANS["CT"].clone()
-    volume[(..., *(slice(start, start + 4) for start in place))] = -100
+    x, y, z = place
+    volume[..., x : x + 4, y : y + 4, z : z + 4] = -100
     box = find_body(volume)
     assert all(first <= start < last for start, (first, last) in zip(place, box, strict=True))
 

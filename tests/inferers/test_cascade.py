@@ -12,7 +12,7 @@ from monai.inferers import SlidingWindowInferer
 from scipy.spatial.transform import Rotation
 
 from med3d_components.inferers import CascadeInferer, FastInferer
-from med3d_components.inferers.cascade import BACKGROUND_LOGIT, Box
+from med3d_components.inferers.windows import BACKGROUND_LOGIT, Box
 
 SIZE = (40, 30, 20)
 SPACING = (1.0, 2.0, 4.0)
@@ -53,7 +53,7 @@ def scan_with(*blocks: Box, size: Sequence[int] = SIZE, value: float = 1.0) -> t
     """A dark scan (1, H, W, D) with bright blocks."""
     scan = torch.zeros(1, *size)
     for block in blocks:
-        scan[(0, *(slice(*edges) for edges in block))] = value
+        scan[0][tuple(slice(*edges) for edges in block)] = value
     return scan
 
 
@@ -68,13 +68,15 @@ def with_affine(scan: torch.Tensor, spacing: Sequence[float] = SPACING, file: st
     return MetaTensor(scan, affine=affine_of(spacing), meta={"filename_or_obj": file} if file else None)
 
 
-def cascade(**settings: Any) -> CascadeInferer:
+def cascade(**settings: Any) -> Any:
+    """Make a cascade; what it returns is of the class of its inputs, which its annotation does not say."""
     return CascadeInferer(**{"region": (24, 24, 24), "coarse_size": (20, 15, 10), "margin_mm": 4, **settings})
 
 
 def inside(logits: torch.Tensor, region: Box | None) -> torch.Tensor:
     assert region is not None
-    return logits[(..., *(slice(*edges) for edges in region))]
+    (a, b), (c, d), (e, f) = region
+    return logits[..., a:b, c:d, e:f]
 
 
 def is_background(logits: torch.Tensor) -> torch.Tensor:
@@ -278,6 +280,7 @@ def test_the_networks_run_in_bfloat16_where_the_precision_asks_for_it() -> None:
     assert set(seen) == {torch.bfloat16}
     assert result.dtype == torch.float32
     assert inferer.regions == [((6, 24), (8, 22), (7, 13))]
+    assert isinstance(result, MetaTensor)
     assert torch.equal(result.as_tensor().argmax(1), scan_with(BLOCK).long())
 
 
@@ -292,7 +295,7 @@ def test_inputs_stay_as_they_are_and_no_gradients_are_kept() -> None:
 def test_further_arguments_reach_the_fine_network() -> None:
     network = Oracle()
     forward = network.forward
-    network.forward = lambda x, sign, extra=0: sign * forward(x) + extra  # type: ignore[method-assign]
+    network.forward = lambda x, sign, extra=0: sign * forward(x) + extra  # type: ignore[method-assign, misc]
     for scan in (scan_with(BLOCK), scan_with()):
         result = cascade(spacing=SPACING)(scan[None], network, 1, extra=0)
         assert torch.equal(result.argmax(1), scan.long())
@@ -300,7 +303,8 @@ def test_further_arguments_reach_the_fine_network() -> None:
 
 @pytest.fixture
 def process_group() -> Iterator[None]:
-    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    store = torch.distributed.HashStore()  # type: ignore[attr-defined]
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
     yield
     torch.distributed.destroy_process_group()
 

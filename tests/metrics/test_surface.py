@@ -19,7 +19,7 @@ SPACING = (0.7, 0.8, 2.5)
 
 def box(start: tuple[int, int, int], stop: tuple[int, int, int], size: tuple[int, int, int] = (24, 24, 16)) -> Any:
     label = torch.zeros(1, *size)
-    label[(0, *(slice(*ends) for ends in zip(start, stop, strict=True)))] = 1
+    label[0][tuple(slice(*ends) for ends in zip(start, stop, strict=True))] = 1
     return label
 
 

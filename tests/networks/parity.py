@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import TypeVar
 from zlib import crc32
 
 import torch
 from torch import nn
 
+Network = TypeVar("Network", bound=nn.Module)
 GOLDEN, GENESIS = (
     json.loads((Path(__file__).parents[1] / "golden" / f"{name}_parity.json").read_text("utf-8"))
     for name in ("medicalnet_encoder", "genesis_unet3d")
@@ -42,7 +44,7 @@ def formula(name: str, shape: tuple[int, ...]) -> torch.Tensor:
     return 0.5 + 0.1 * wave(name, shape)
 
 
-def fill(network: nn.Module) -> nn.Module:
+def fill(network: Network) -> Network:
     """Put a network, which may be on the meta device, into eval mode and float64 with the formulas' weights."""
     state = {name: formula(name, tuple(tensor.shape)) for name, tensor in network.state_dict().items()}
     network.load_state_dict(state, assign=True)

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from skimage.measure import label
 from skimage.segmentation import find_boundaries
 
-from med3d_components.prepare import lidc
 from med3d_components.prepare.lidc import import_lidc
 from tests.data.dicom_files import WrittenSeries, write_series
 
@@ -28,7 +27,7 @@ NIH = ' xmlns="http://www.nih.gov"'
 
 def sphere(centre: Sequence[float] = CENTRE, radius: float = 6.0) -> NDArray[np.bool_]:
     """Return the voxels within ``radius`` mm of a voxel of the series."""
-    steps = np.stack(np.indices(SHAPE), axis=-1) - centre
+    steps = np.moveaxis(np.indices(SHAPE), 0, -1) - np.asarray(centre)
     return np.linalg.norm(steps * np.abs(np.diag(AFFINE))[:3], axis=-1) <= radius
 
 
@@ -320,7 +319,7 @@ def test_images_on_another_drive_are_named_in_full(
 
     series = case()
     annotate(report(series.uid, [nodule(rois(sphere(), series))]))
-    monkeypatch.setattr(lidc.os.path, "relpath", refuse)
+    monkeypatch.setattr(os.path, "relpath", refuse)
     (entry,) = run(tmp_path)
     assert os.path.isabs(entry["image"])
 

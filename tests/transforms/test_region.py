@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,7 @@ def sample(affine: np.ndarray = AFFINES["straight"], size: tuple[int, ...] = (48
     return {"image": MetaTensor(world, affine=affine), "label": MetaTensor(label, affine=affine), "case": "1"}
 
 
-def region(seed: int = 0, data: dict[str, Any] | None = None, **ranges: float) -> dict[str, Any]:
+def region(seed: int = 0, data: dict[str, Any] | None = None, **ranges: float) -> dict[Hashable, Any]:
     crop = RandRegionOfInterestd(["image", "label"], **ranges)
     crop.set_random_state(seed)
     return crop(sample() if data is None else data)

@@ -55,7 +55,8 @@ def outcomes(windows: int) -> dict[tuple[int, ...], float]:
     single: dict[tuple[int, ...], float] = {}  # where a window lies, and what is in it then
     for start in range(19):
         for order in permutations((start, start + 1)):
-            single[(start, *order)] = 1 / 2 / 19 / 2
+            placed = (start, *order)
+            single[placed] = 1 / 2 / 19 / 2
     for start in range(20):
         single[(start, start)] = 1 / 2 / 20
     result: Counter[tuple[int, ...]] = Counter()
@@ -64,7 +65,7 @@ def outcomes(windows: int) -> dict[tuple[int, ...], float]:
         for window, _ in draws:
             line[window[0] : window[0] + len(window) - 1] = window[1:]
         result[tuple(line)] += float(np.prod([prob for _, prob in draws]))
-    return result
+    return dict(result)
 
 
 def kind(line: tuple[int, ...]) -> tuple[int, ...]:

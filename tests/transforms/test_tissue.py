@@ -121,8 +121,8 @@ def test_cubes_are_copies_that_keep_their_place_and_the_other_entries() -> None:
         assert sample["image"].shape == (1, 8, 8, 6)
         assert sample["place"].dtype == torch.int64
         low = sample["place"][:, 0, 0, 0].tolist()
-        part = tuple(slice(start, start + side) for start, side in zip(low, (8, 8, 6), strict=True))
-        assert torch.equal(sample["image"].as_tensor(), before["image"].as_tensor()[(slice(None), *part)])
+        i, j, k = low
+        assert torch.equal(sample["image"].as_tensor(), before["image"].as_tensor()[:, i : i + 8, j : j + 8, k : k + 6])
         expected = AFFINE @ torch.tensor([*low, 1.0], dtype=torch.float64)
         for key in ("image", "place"):
             torch.testing.assert_close(sample[key].affine[:, 3], expected)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -67,7 +68,7 @@ def broken(item: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_error_of_a_real_worker_ends_in_the_line_of_its_file(workers: int) -> None:
-    loader = DataLoader(DomainDataset([{"image": "a.nii"}], broken), num_workers=workers)
+    loader: DataLoader[Any] = DataLoader(DomainDataset([{"image": "a.nii"}], broken), num_workers=workers)
     error = raised(lambda: next(iter(loader)))
     assert isinstance(error, DataError)
     assert explain(wrap(error)) == "a.nii: cut off"

@@ -4,6 +4,7 @@ import math
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ def predict(bundle: Path = LUNG, edge: int = 32, batch_size: int = 1, depth: int
     return predict_peak(partial(bundle_trainer, bundle, [edge] * 3, batch_size, depth=depth, **options))
 
 
-def linear_trainer(optimizer: type[torch.optim.Optimizer], in_features: int = 64, rows: int = 4096) -> Any:
+def linear_trainer(optimizer: Callable[..., torch.optim.Optimizer], in_features: int = 64, rows: int = 4096) -> Any:
     network = torch.nn.Linear(in_features, 32, bias=False)
     batch = {"image": torch.rand(rows, in_features), "label": torch.rand(rows, 32)}
     return SupervisedTrainer(

@@ -13,7 +13,7 @@ from scripts.study import pictures as study
 @pytest.fixture
 def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     drawn: list[Figure] = []
-    save = study.save_figure
+    save = study.save_figure  # type: ignore[attr-defined]
 
     def keep(figure: Figure, path: Path) -> None:
         drawn.append(figure)
