@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 import torch
@@ -25,7 +26,7 @@ SETTINGS = {
     "coarse": {"num_classes": {"liver": 2}},
     "restoration": {"widths": WIDTHS},
 }
-EXPECTED = {
+EXPECTED: dict[str, Any] = {
     "segmentation": (Med3DSegmentationNet, GenesisSegmentationNet, (2, 3, 16, 24, 16)),
     "classification": (Med3DClassificationNet, GenesisClassificationNet, (2, 3)),
     "coarse": (Med3DNet, GenesisSegmentationNet, (2, 2, 16, 24, 16)),
