@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -70,5 +71,7 @@ class DomainDataset(Dataset):
                 cause = cause.__cause__
             message = " ".join(str(cause).split()) or type(cause).__name__
             path = str(self.data[index].get("image"))
+            if isinstance(cause, EOFError | zlib.error):
+                message = f"{path} is cut off or damaged ({message.rstrip('.')}); copy it anew."
             # `from None`: MONAI's chain repeats the cause once per nested transform.
             raise DataError(message if path in message else f"{path}: {message}") from None
