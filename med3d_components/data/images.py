@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from med3d_components.data.draw import draw_key, draw_split
 from med3d_components.data.listing import case_name, list_images
+from med3d_components.data.splits import draw_key, draw_split
 
 __all__ = ["ImageDatalist"]
 

@@ -16,7 +16,7 @@ from monai.utils import MetaKeys, SpaceKeys, ensure_tuple_rep
 from nibabel.affines import apply_affine, from_matvec
 from scipy.ndimage import affine_transform
 
-from med3d_components.data.scans import Scan, open_scan
+from med3d_components.data.volumes import Scan, open_scan
 
 __all__ = ["LoadImageCubed"]
 

@@ -19,7 +19,7 @@ from monai.transforms.utils import scale_affine
 from monai.utils import TraceKeys, ensure_tuple_rep
 from torch.nn import functional as F
 
-from med3d_components.transforms.domain import each_domain, of_domain
+from med3d_components.transforms.checks import each_domain, of_domain
 
 __all__ = ["MedianSpacing", "MedianSpacingd", "check_spacing", "is_label_key", "spacing_of"]
 

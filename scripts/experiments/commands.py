@@ -14,7 +14,7 @@ from nibabel.affines import rescale_affine
 from nibabel.processing import resample_from_to
 from scipy.spatial.transform import Rotation
 
-from med3d_components.data.datalist import read_domain
+from med3d_components.data.datalists import read_domain
 from med3d_components.data.domains import DomainFacts
 from med3d_components.prepare.decathlon import Scan, write_domain
 

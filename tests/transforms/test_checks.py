@@ -6,7 +6,7 @@ import torch
 from monai.data import MetaTensor
 
 from med3d_components.transforms import CheckImaged, CheckLabeld, RandDomainCropd, SelectChanneld
-from med3d_components.transforms.domain import of_domain
+from med3d_components.transforms.checks import of_domain
 
 
 def test_a_sample_without_a_domain_has_the_only_one_there_is() -> None:

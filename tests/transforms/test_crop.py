@@ -12,7 +12,7 @@ from scipy.stats import chisquare
 
 from med3d_components.data.dataset import DomainDataset
 from med3d_components.transforms import RandFlipsd, RandTissueCropd
-from med3d_components.transforms.tissue import tissue_share
+from med3d_components.transforms.crop import tissue_share
 
 AFFINE = torch.tensor([[0.7, 0, 0, -90], [0, -0.7, 0, 80], [0, 0, 1.25, -300], [0, 0, 0, 1]], dtype=torch.float64)
 SMALL: dict[str, Any] = {"region": (8, 8, 6), "margin": (10, 10, 5)}
@@ -97,7 +97,7 @@ def test_without_a_cube_of_lung_that_with_the_least_tissue_is_taken(caplog: pyte
     options: dict[str, Any] = {**SMALL, "margin": (0, 0, 0), "max_tissue": 0.1, "tries": 30}
     data["image"][..., ::2] = 40  # half of a cube at least
     transform = RandTissueCropd(["image", "place"], **options, count=20).set_random_state(0)
-    with caplog.at_level(logging.DEBUG, "med3d_components.transforms.tissue"):
+    with caplog.at_level(logging.DEBUG, "med3d_components.transforms.crop"):
         found = starts(transform, data)
     assert len(found) == 20
     assert (found[:, 0] >= 24 - 2).mean() > 0.8

@@ -7,7 +7,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from med3d_components.data.scans import open_scan
+from med3d_components.data.volumes import open_scan
 
 AFFINE = np.array([[0, -0.8, 0, 5], [0, 0, 2, 6], [1.5, 0, 0, -7], [0, 0, 0, 1]])
 

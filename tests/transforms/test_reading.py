@@ -12,7 +12,7 @@ from monai.data import MetaTensor
 from monai.transforms import ClipIntensityPercentilesd, Compose, Invertd, LoadImaged, Orientationd
 
 from med3d_components.transforms import FastClipIntensityPercentilesd, FastLoadImaged
-from med3d_components.transforms.fast import large_percentiles
+from med3d_components.transforms.reading import large_percentiles
 from tests.data.dicom_files import write_series
 
 AFFINE = np.diag([-0.8, -0.8, 2.5, 1.0])
