@@ -18,9 +18,8 @@ from typing import Any
 import numpy as np
 
 from med3d_components.data.domains import DOMAINS_3DSEG8
-from med3d_components.data.headers import Header, read_header
-from med3d_components.data.listing import case_name, list_images
 from med3d_components.data.splits import draw_key, draw_split, take_share
+from med3d_components.data.volumes import Header, case_name, list_images, read_header
 from med3d_components.utils import as_flag
 
 __all__ = ["Case", "Domain", "ImageDatalist", "MultiDomainDatalist", "SegmentationDatalist", "read_domain"]

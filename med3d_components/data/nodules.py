@@ -26,9 +26,8 @@ from typing import Any
 
 import numpy as np
 
-from med3d_components.data.listing import case_name, list_volumes
 from med3d_components.data.splits import draw_fold, draw_patients
-from med3d_components.data.volumes import open_scan
+from med3d_components.data.volumes import case_name, list_volumes, open_scan
 
 __all__ = ["NoduleDatalist", "list_nodules", "nodule_volume"]
 

@@ -16,7 +16,7 @@ from monai.transforms import MapTransform, Randomizable
 from monai.transforms.utils import create_rotate, generate_spatial_bounding_box
 from monai.utils import convert_to_numpy
 
-from med3d_components.data.headers import file_gives_spacing, is_spacing
+from med3d_components.data.volumes import file_gives_spacing, is_spacing
 from med3d_components.transforms.spacing import check_spacing, spacing_of
 
 __all__ = ["EnsureSpacingd", "RandRegionOfInterestd"]
