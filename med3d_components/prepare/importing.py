@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 
 from med3d_components.data.domains import DomainFacts
 from med3d_components.data.volumes import read_volume
-from med3d_components.prepare.decathlon import Scan, write_domain
+from med3d_components.prepare.decathlon import LabelledScan, write_domain
 
-__all__ = ["Case", "find_values", "import_cases", "import_domain"]
+__all__ = ["CaseFiles", "find_values", "import_cases", "import_domain"]
 
 _REMEDY = "copy both anew, or move this case out of the source folder"
 _NO_CLASS = 255
 
 
-class Case(NamedTuple):
+class CaseFiles(NamedTuple):
     """What one case is made of.
 
     Attributes:
@@ -54,11 +54,11 @@ def import_domain(
         True
     """
     return import_cases(
-        folder, facts, {name: Case(image, ((label, values),)) for name, (image, label) in pairs.items()}
+        folder, facts, {name: CaseFiles(image, ((label, values),)) for name, (image, label) in pairs.items()}
     )
 
 
-def import_cases(folder: str | os.PathLike[str], facts: DomainFacts, cases: Mapping[str, Case]) -> bool:
+def import_cases(folder: str | os.PathLike[str], facts: DomainFacts, cases: Mapping[str, CaseFiles]) -> bool:
     """Write images and labels of any format that MONAI reads as the folder of a domain.
 
     An interrupted import goes on where it stopped.
@@ -100,7 +100,7 @@ def find_values(labels: Iterable[Path]) -> list[int]:
     return sorted(found)
 
 
-def _read_scan(case: Case) -> Scan:
+def _read_scan(case: CaseFiles) -> LabelledScan:
     image, affine = read_volume(case.image)
     if image.ndim != 3:
         raise ValueError(
@@ -115,7 +115,7 @@ def _read_scan(case: Case) -> Scan:
             raise ValueError(f"{case.image} and {path} differ in spacing, direction or origin; {_REMEDY}.")
         mapped = _map_values(part, values, path)
         label[mapped > 0] = mapped[mapped > 0]
-    return Scan(image, label, affine)
+    return LabelledScan(image, label, affine)
 
 
 def _map_values(label: NDArray[Any], values: Mapping[int, int], path: Path) -> NDArray[np.uint8]:

@@ -25,8 +25,6 @@ from scripts.benchmarks.stopwatch import Row, measure, report
 
 __all__ = ["growth"]
 
-Case = tuple[str, int, Callable[[], Any]]
-
 
 def growth(
     sizes: Sequence[int] | int = (128, 192, 256, 384),
