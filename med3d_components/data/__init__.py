@@ -2,7 +2,8 @@
 
 from med3d_components.data.cache import CachedTransform
 from med3d_components.data.datalists import ImageDatalist, MultiDomainDatalist, SegmentationDatalist
-from med3d_components.data.dataset import DataError, DomainDataset
+from med3d_components.data.dataset import DataError, ScanDataset
+from med3d_components.data.dataset import ScanDataset as DomainDataset  # until the configs use the new name
 from med3d_components.data.domains import DOMAINS_3DSEG8
 from med3d_components.data.nodules import NoduleDatalist, list_nodules
 from med3d_components.data.sampler import DomainBatchSampler, ShardSampler
@@ -19,6 +20,7 @@ __all__ = [
     "ImageDatalist",
     "MultiDomainDatalist",
     "NoduleDatalist",
+    "ScanDataset",
     "SegmentationDatalist",
     "ShardSampler",
     "list_images",

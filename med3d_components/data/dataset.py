@@ -11,14 +11,14 @@ from monai.transforms import Randomizable
 
 from med3d_components.data.cache import CachedTransform
 
-__all__ = ["DataError", "DomainDataset"]
+__all__ = ["DataError", "ScanDataset"]
 
 
 class DataError(ValueError):
     """A volume cannot be used; the message is one line that names its file."""
 
 
-class DomainDataset(Dataset):
+class ScanDataset(Dataset):
     """MONAI's Dataset that also takes ``(index, seed)`` and then draws its random transforms from that seed.
 
     Args:
@@ -34,7 +34,7 @@ class DomainDataset(Dataset):
         DataError: when an item cannot be read or prepared; one line with its file and the cause.
 
     Example:
-        >>> DomainDataset([{"image": 1}], transform=lambda item: item["image"] + 1)[0, 1234]
+        >>> ScanDataset([{"image": 1}], transform=lambda item: item["image"] + 1)[0, 1234]
         2
     """
 

@@ -4,14 +4,14 @@ import pytest
 import torch
 from monai.transforms import Compose, RandGaussianNoise
 
-from med3d_components.data import DataError, DomainDataset
+from med3d_components.data import DataError, ScanDataset
 
 
 def test_a_draw_depends_on_its_seed_and_on_nothing_before_it() -> None:
     def take(item: dict[str, torch.Tensor]) -> torch.Tensor:
         return item["image"]
 
-    dataset = DomainDataset([{"image": torch.zeros(4)}], Compose([take, RandGaussianNoise(prob=1.0)]))
+    dataset = ScanDataset([{"image": torch.zeros(4)}], Compose([take, RandGaussianNoise(prob=1.0)]))
     first = dataset[0, 5]
     dataset[0]
     assert torch.equal(dataset[0, 5], first)
@@ -19,7 +19,7 @@ def test_a_draw_depends_on_its_seed_and_on_nothing_before_it() -> None:
 
 
 def test_with_a_seed_of_its_own_an_item_is_the_same_each_time_and_no_other() -> None:
-    dataset = DomainDataset([torch.zeros(4), torch.zeros(4)], Compose([RandGaussianNoise(prob=1.0)]), seed=3)
+    dataset = ScanDataset([torch.zeros(4), torch.zeros(4)], Compose([RandGaussianNoise(prob=1.0)]), seed=3)
     first = dataset[0]
     assert not torch.equal(dataset[1], first)
     assert torch.equal(dataset[0], first)
@@ -34,4 +34,4 @@ def test_an_error_names_the_file_and_its_first_cause() -> None:
             raise RuntimeError("applying transform") from e
 
     with pytest.raises(DataError, match=r"^scan\.nii: Compressed file ended before the end$"):
-        DomainDataset([{"image": "scan.nii"}], fail)[0]
+        ScanDataset([{"image": "scan.nii"}], fail)[0]
