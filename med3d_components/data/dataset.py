@@ -10,6 +10,7 @@ from monai.data import Dataset
 from monai.transforms import Randomizable
 
 from med3d_components.data.cache import CachedTransform
+from med3d_components.utils.causes import root_line
 
 __all__ = ["DataError", "ScanDataset"]
 
@@ -65,10 +66,7 @@ class ScanDataset(Dataset):
         try:
             return super()._transform(index) if self.cached is None else self.cached(self.data[index])
         except Exception as error:
-            cause: BaseException = error
-            while cause.__cause__ is not None:
-                cause = cause.__cause__
-            message = " ".join(str(cause).split()) or type(cause).__name__
+            message = root_line(error)
             path = str(self.data[index].get("image"))
             # `from None`: MONAI's chain repeats the cause once per nested transform.
             raise DataError(message if path in message else f"{path}: {message}") from None
