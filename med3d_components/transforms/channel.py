@@ -26,6 +26,7 @@ class SelectChanneld(MapTransform):
         ValueError: if the image has several channels, but not that one.
 
     Example:
+        >>> import torch
         >>> SelectChanneld("image", {"Task01_BrainTumour": 2})({"image": torch.zeros(4, 8, 8, 8)})["image"].shape
         torch.Size([1, 8, 8, 8])
     """
