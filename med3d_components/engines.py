@@ -77,7 +77,7 @@ def parameter_groups(network: Any, learning_rate: float, decoder_rate_multiple: 
         decoder_rate_multiple: of that rate, for what is not the encoder.
 
     Example:
-        >>> network = nn.ModuleDict({"encoder": nn.Linear(2, 2), "head": nn.Linear(2, 1)})
+        >>> network = torch.nn.ModuleDict({"encoder": torch.nn.Linear(2, 2), "head": torch.nn.Linear(2, 1)})
         >>> [group["lr"] for group in parameter_groups(network, 0.01, 10)]
         [0.01, 0.1]
     """

@@ -86,7 +86,9 @@ class Med3DApp(MONAILabelApp):
         try:
             return dict(super().infer(request, datastore))
         except (ValueError, OSError) as error:
-            raise HTTPException(400, _cause(error)) from error
+            from med3d_components.utils.causes import root_line  # the package is found by now
+
+            raise HTTPException(400, root_line(error)) from error
 
     def bundle_path(self, model: str | None) -> str | None:
         """Return the folder of a bundle to train, which the server asks for before it starts a training."""
@@ -109,12 +111,6 @@ class Med3DApp(MONAILabelApp):
 
 def _untrained(name: str) -> str:
     return f"{name} has no weights, so it answers nothing yet: label scans and train it, or pack it with --weights."
-
-
-def _cause(error: BaseException) -> str:
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _stop(error: Exception) -> None:

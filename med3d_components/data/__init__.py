@@ -1,13 +1,12 @@
 """Datalists, samplers, the cache, and reading and writing of volumes."""
 
 from med3d_components.data.cache import CachedTransform
-from med3d_components.data.datalist import MultiDomainDatalist, SegmentationDatalist
-from med3d_components.data.dataset import DataError, DomainDataset
+from med3d_components.data.datalists import ImageDatalist, MultiDomainDatalist, SegmentationDatalist
+from med3d_components.data.dataset import DataError, ScanDataset
 from med3d_components.data.domains import DOMAINS_3DSEG8
-from med3d_components.data.images import ImageDatalist
-from med3d_components.data.listing import list_images
 from med3d_components.data.nodules import NoduleDatalist, list_nodules
 from med3d_components.data.sampler import DomainBatchSampler, ShardSampler
+from med3d_components.data.volumes import list_images
 from med3d_components.data.writers import AtomicNibabelWriter
 
 __all__ = [
@@ -16,10 +15,10 @@ __all__ = [
     "CachedTransform",
     "DataError",
     "DomainBatchSampler",
-    "DomainDataset",
     "ImageDatalist",
     "MultiDomainDatalist",
     "NoduleDatalist",
+    "ScanDataset",
     "SegmentationDatalist",
     "ShardSampler",
     "list_images",

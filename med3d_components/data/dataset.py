@@ -11,15 +11,16 @@ from monai.data import Dataset
 from monai.transforms import Randomizable
 
 from med3d_components.data.cache import CachedTransform
+from med3d_components.utils.causes import root_cause, root_line
 
-__all__ = ["DataError", "DomainDataset"]
+__all__ = ["DataError", "ScanDataset"]
 
 
 class DataError(ValueError):
     """A volume cannot be used; the message is one line that names its file."""
 
 
-class DomainDataset(Dataset):
+class ScanDataset(Dataset):
     """MONAI's Dataset that also takes ``(index, seed)`` and then draws its random transforms from that seed.
 
     Args:
@@ -35,7 +36,7 @@ class DomainDataset(Dataset):
         DataError: when an item cannot be read or prepared; one line with its file and the cause.
 
     Example:
-        >>> DomainDataset([{"image": 1}], transform=lambda item: item["image"] + 1)[0, 1234]
+        >>> ScanDataset([{"image": 1}], transform=lambda item: item["image"] + 1)[0, 1234]
         2
     """
 
@@ -66,10 +67,7 @@ class DomainDataset(Dataset):
         try:
             return super()._transform(index) if self.cached is None else self.cached(self.data[index])
         except Exception as error:
-            cause: BaseException = error
-            while cause.__cause__ is not None:
-                cause = cause.__cause__
-            message = " ".join(str(cause).split()) or type(cause).__name__
+            cause, message = root_cause(error), root_line(error)
             path = str(self.data[index].get("image"))
             if isinstance(cause, EOFError | zlib.error):
                 message = f"{path} is cut off or damaged ({message.rstrip('.')}); copy it anew."

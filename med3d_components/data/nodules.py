@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain, count
@@ -26,9 +25,9 @@ from typing import Any
 
 import numpy as np
 
-from med3d_components.data.draw import draw_fold, draw_patients
-from med3d_components.data.listing import case_name, list_volumes
-from med3d_components.data.scans import open_scan
+from med3d_components.data.splits import draw_fold, draw_patients
+from med3d_components.data.volumes import case_name, list_volumes, open_scan
+from med3d_components.utils.checks import is_number
 
 __all__ = ["NoduleDatalist", "list_nodules", "nodule_volume"]
 
@@ -188,7 +187,7 @@ def _item(path: Path, entry: Mapping[str, Any], case: str) -> dict[str, Any]:
 
 
 def _triple(path: Path, case: str, key: str, values: Any) -> list[float]:
-    valid = isinstance(values, list) and len(values) == 3 and all(_is_number(value) for value in values)
+    valid = isinstance(values, list) and len(values) == 3 and all(is_number(value) for value in values)
     if not valid or (key == "spacing" and min(values) <= 0):
         wanted = "three lengths above 0 in mm" if key == "spacing" else "three coordinates in mm"
         raise ValueError(f"{path}: {key} of {case} is {values}, but must be {wanted}.")
@@ -198,13 +197,9 @@ def _triple(path: Path, case: str, key: str, values: Any) -> list[float]:
 def _merge(path: Path, case: str, scores: Any, readers: str) -> float:
     """Return one score of all readers."""
     several = scores if isinstance(scores, list) else [scores]
-    if not several or not all(_is_number(score) and 1 <= score <= 5 for score in several):
+    if not several or not all(is_number(score) and 1 <= score <= 5 for score in several):
         raise ValueError(f"{path}: malignancy of {case} is {scores}, but must be one score from 1 to 5 or a list.")
     return float(READERS[readers](several))
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _check_choice(name: str, value: Any, choices: Any) -> None:

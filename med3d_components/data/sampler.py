@@ -16,7 +16,7 @@ __all__ = ["DomainBatchSampler", "ShardSampler"]
 class DomainBatchSampler(Sampler[list[tuple[int, int]]]):
     """Draw batches that hold one domain only.
 
-    Each entry of a batch is ``(index, draw_seed)``; :class:`DomainDataset` seeds its random transforms with the
+    Each entry of a batch is ``(index, draw_seed)``; :class:`ScanDataset` seeds its random transforms with the
     latter. So what a step sees is a function of (seed, epoch, step, rank): the same on every run, after a resume,
     and with any number of workers. In distributed training all ranks work on the same domain in each step, on
     different volumes of it, for the same number of steps: if ranks drew different domains, each branch's gradient

@@ -13,7 +13,7 @@ import torch
 from ignite.engine import Engine, Events
 from monai.data import MetaTensor
 
-from med3d_components.data.listing import case_name
+from med3d_components.data.volumes import case_name
 from med3d_components.handlers.base import CaseCollector
 from med3d_components.handlers.drawing import draw_overlays
 from med3d_components.utils import move_aside, write_json, write_table

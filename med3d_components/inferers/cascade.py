@@ -21,10 +21,13 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from med3d_components.inferers.windows import BACKGROUND_LOGIT, Box, trim_region, widen_to_window
+from med3d_components.utils.checks import three_positive
 
 __all__ = ["CascadeInferer"]
 
 logger = logging.getLogger(__name__)
+
+VOXELS = "whole numbers of voxels"
 
 
 class CascadeInferer(Inferer):
@@ -83,13 +86,13 @@ class CascadeInferer(Inferer):
         spacing: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
-        self.window = [int(n) for n in _three("region", region, "whole numbers of voxels")]
-        self.coarse_size = [int(n) for n in _three("coarse_size", coarse_size, "whole numbers of voxels")]
+        self.window = [int(n) for n in three_positive("region", region, VOXELS, whole=True)]
+        self.coarse_size = [int(n) for n in three_positive("coarse_size", coarse_size, VOXELS, whole=True)]
         self.margin_mm = np.asarray(margin_mm, dtype=float)
         if self.margin_mm.shape not in ((), (3,)) or not np.all(np.isfinite(self.margin_mm) & (self.margin_mm >= 0)):
             raise ValueError(f"margin_mm is {margin_mm!r}, but must be one number of mm or three, 0 or more.")
         self.overlap = overlap
-        self.spacing = None if spacing is None else _three("spacing", spacing, "numbers in mm")
+        self.spacing = None if spacing is None else three_positive("spacing", spacing)
         self.sliding = SlidingWindowInferer(self.window, sw_batch_size, overlap, mode="gaussian")
         self.regions: list[Box | None] = []
 
@@ -128,7 +131,7 @@ class CascadeInferer(Inferer):
         if isinstance(inputs, MetaTensor):
             affine = inputs.affine if inputs.affine.ndim == 2 else inputs.affine[index]
             spacing = affine_to_spacing(affine, suppress_zeros=False).tolist()
-            return _three(f"{_name(inputs, index)}: the affine's spacing", spacing, "numbers in mm")
+            return three_positive(f"{_name(inputs, index)}: the affine's spacing", spacing)
         if self.spacing is None:
             raise ValueError(
                 f"The inputs are a {type(inputs).__name__} without an affine, so a margin in mm means nothing; "
@@ -196,15 +199,6 @@ def _foreground(logits: torch.Tensor) -> torch.Tensor:
 
 def _slices(box: Box) -> tuple[slice, ...]:
     return (slice(None), slice(None), *(slice(start, stop) for start, stop in box))
-
-
-def _three(name: str, values: Sequence[float], kind: str) -> tuple[float, ...]:
-    """Check a setting of three positive numbers, whole ones if its kind says so."""
-    numbers = np.asarray(values, dtype=float)
-    valid = numbers.shape == (3,) and np.all(np.isfinite(numbers) & (numbers > 0))
-    if not valid or (kind.startswith("whole") and np.any(numbers % 1)):
-        raise ValueError(f"{name} is {values!r}, but must be three positive {kind}, one per axis.")
-    return tuple(numbers.tolist())
 
 
 def _name(inputs: torch.Tensor, index: int) -> str:

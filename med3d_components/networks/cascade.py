@@ -76,7 +76,8 @@ class CascadeNet(Med3DDenseASPPNet):
             ValueError: if it does not fit the coarse network, which is unchanged then.
 
         Example:
-            >>> network = CascadeNet(coarse={"num_classes": {"liver": 2}, "depth": 10}, depth=10, region=(64, 64, 64))
+            >>> from med3d_components.networks.med3d import Med3DNet
+            >>> network = CascadeNet(lambda: Med3DNet({"liver": 2}, depth=10), depth=10, roi_size=(64, 64, 64))
             >>> torch.save(network.coarse.state_dict(), "model.pt")
             >>> network.load_coarse("model.pt").share
             1.0

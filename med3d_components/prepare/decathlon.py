@@ -26,10 +26,10 @@ from tqdm import tqdm
 from med3d_components.data.domains import DomainFacts
 from med3d_components.utils import atomic_path, write_json
 
-__all__ = ["Scan", "save_nifti", "write_domain"]
+__all__ = ["LabelledScan", "save_nifti", "write_domain"]
 
 
-class Scan(NamedTuple):
+class LabelledScan(NamedTuple):
     """An image of shape (H, W, D) or (H, W, D, C), its label of shape (H, W, D), and voxel to RAS mm as (4, 4)."""
 
     image: NDArray[Any]
@@ -40,7 +40,7 @@ class Scan(NamedTuple):
 def write_domain(
     folder: str | os.PathLike[str],
     facts: DomainFacts,
-    scans: Mapping[str, Callable[[], Scan]],
+    scans: Mapping[str, Callable[[], LabelledScan]],
     description: str,
     provenance: Mapping[str, Any],
     licence: str | None = None,

@@ -9,22 +9,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import itk
 import numpy as np
-from monai.transforms import LoadImage
 from numpy.typing import NDArray
 
-from med3d_components.data.dicom import DicomSeries, read_series
 from med3d_components.data.domains import DomainFacts
-from med3d_components.prepare.decathlon import Scan, write_domain
+from med3d_components.data.volumes import read_volume
+from med3d_components.prepare.decathlon import LabelledScan, write_domain
 
-__all__ = ["Case", "find_values", "import_cases", "import_domain"]
+__all__ = ["CaseFiles", "find_values", "import_cases", "import_domain"]
 
 _REMEDY = "copy both anew, or move this case out of the source folder"
 _NO_CLASS = 255
 
 
-class Case(NamedTuple):
+class CaseFiles(NamedTuple):
     """What one case is made of.
 
     Attributes:
@@ -58,11 +56,11 @@ def import_domain(
         True
     """
     return import_cases(
-        folder, facts, {name: Case(image, ((label, values),)) for name, (image, label) in pairs.items()}
+        folder, facts, {name: CaseFiles(image, ((label, values),)) for name, (image, label) in pairs.items()}
     )
 
 
-def import_cases(folder: str | os.PathLike[str], facts: DomainFacts, cases: Mapping[str, Case]) -> bool:
+def import_cases(folder: str | os.PathLike[str], facts: DomainFacts, cases: Mapping[str, CaseFiles]) -> bool:
     """Write images and labels of any format that MONAI reads as the folder of a domain.
 
     An interrupted import goes on where it stopped.
@@ -96,7 +94,7 @@ def find_values(labels: Iterable[Path]) -> list[int]:
     """
     found: set[int] = set()
     for path in labels:
-        values = np.unique(_read(path)[0])
+        values = np.unique(read_volume(path)[0])
         if len(values) > _NO_CLASS or (values < 0).any() or (values % 1 != 0).any():
             some = ", ".join(f"{value:g}" for value in values[:5])
             raise ValueError(f"{path} has {len(values)} values such as {some}; a label has few, whole and from 0 on.")
@@ -104,22 +102,22 @@ def find_values(labels: Iterable[Path]) -> list[int]:
     return sorted(found)
 
 
-def _read_scan(case: Case) -> Scan:
-    image, affine = _read(case.image)
+def _read_scan(case: CaseFiles) -> LabelledScan:
+    image, affine = read_volume(case.image)
     if image.ndim != 3:
         raise ValueError(
             f"{case.image} has shape {image.shape}, but one 3-D image per case is needed; split the channels."
         )
     label = np.zeros(image.shape, np.uint8)
     for path, values in case.labels:
-        part, label_affine = _read(path)
+        part, label_affine = read_volume(path)
         if image.shape != part.shape:
             raise ValueError(f"{case.image} has shape {image.shape}, but {path} has {part.shape}; {_REMEDY}.")
         if not np.allclose(affine, label_affine, atol=1e-2):
             raise ValueError(f"{case.image} and {path} differ in spacing, direction or origin; {_REMEDY}.")
         mapped = _map_values(part, values, path)
         label[mapped > 0] = mapped[mapped > 0]
-    return Scan(image, label, affine)
+    return LabelledScan(image, label, affine)
 
 
 def _map_values(label: NDArray[Any], values: Mapping[int, int], path: Path) -> NDArray[np.uint8]:
@@ -130,25 +128,3 @@ def _map_values(label: NDArray[Any], values: Mapping[int, int], path: Path) -> N
         unknown = np.unique(label[mapped == _NO_CLASS])[:5].tolist()
         raise ValueError(f"{path} has the values {unknown}, but should have {sorted(values)}; {_REMEDY}.")
     return mapped
-
-
-def _read(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    """Return a volume in a type that NIfTI has, and its voxel to RAS mm matrix."""
-    if path.is_dir():
-        return _read_dicom(read_series(path))
-    reader = "NibabelReader" if path.name.lower().endswith((".nii", ".nii.gz")) else "ITKReader"
-    try:
-        volume = LoadImage(reader=reader, dtype=None)(path)
-    except Exception as error:  # the readers raise whatever their file format's library does
-        reason = str(error).strip().splitlines()[-1:]
-        raise ValueError(f"{path} cannot be read ({' '.join(reason)}); copy it anew.") from error
-    array = volume.numpy()
-    small = array.dtype in (np.uint8, np.int16, np.uint16)
-    return array if small else array.astype(np.float32), volume.affine.numpy()
-
-
-def _read_dicom(series: DicomSeries) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    """Read all slices in their order; MONAI's ITKReader would stack the files as channels."""
-    array = itk.array_from_image(itk.imread([str(file) for file in series.files], itk.F)).T
-    whole = np.clip(array, -32768, 32767).astype(np.int16)
-    return whole if np.array_equal(whole, array) else array, series.affine

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
-from med3d_components.data.listing import case_name, list_volumes
+from med3d_components.data.volumes import case_name, list_volumes
 
 __all__ = ["Pairs", "find_files", "name_files", "pair_files", "pair_folders"]
 

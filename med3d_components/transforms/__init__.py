@@ -1,19 +1,21 @@
-"""Transforms: reading, cubes, spacing, domain-dependent cropping and checks, organ regions, the MedicalNet demo's own.
+"""Transforms: reading, checks, channel, percentiles, spacing, crops, organ regions, cubes around nodules, inversion.
 
 And those of Models Genesis: cubes of lung, and the distortions that it restores them from.
 """
 
+from med3d_components.transforms.channel import SelectChanneld
+from med3d_components.transforms.checks import CheckImaged, CheckLabeld
+from med3d_components.transforms.crop import RandForegroundCropd, RandTissueCropd
 from med3d_components.transforms.cube import LoadImageCubed
 from med3d_components.transforms.distortion import RandBezierIntensityd, RandFlipsd
-from med3d_components.transforms.domain import CheckImaged, CheckLabeld, RandDomainCropd, SelectChanneld
-from med3d_components.transforms.fast import FastClipIntensityPercentilesd, FastLoadImaged
 from med3d_components.transforms.intensity import ClipIntensityd, KeepLargestComponentsd, ZScored
 from med3d_components.transforms.inversion import InvertToLabelsd
 from med3d_components.transforms.paint import RandPaintd
-from med3d_components.transforms.region import EnsureSpacingd, RandRegionOfInterestd
+from med3d_components.transforms.percentiles import FastClipIntensityPercentilesd
+from med3d_components.transforms.reading import FastLoadImaged
+from med3d_components.transforms.region import RandRegionOfInterestd
 from med3d_components.transforms.shuffle import RandPixelShuffled
-from med3d_components.transforms.spacing import MedianSpacing, MedianSpacingd
-from med3d_components.transforms.tissue import RandTissueCropd
+from med3d_components.transforms.spacing import EnsureSpacingd, MedianSpacing, MedianSpacingd
 
 __all__ = [
     "CheckImaged",
@@ -28,8 +30,8 @@ __all__ = [
     "MedianSpacing",
     "MedianSpacingd",
     "RandBezierIntensityd",
-    "RandDomainCropd",
     "RandFlipsd",
+    "RandForegroundCropd",
     "RandPaintd",
     "RandPixelShuffled",
     "RandRegionOfInterestd",

@@ -12,11 +12,12 @@ import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
-from monai.utils import MetaKeys, SpaceKeys, ensure_tuple_rep
+from monai.utils import MetaKeys, SpaceKeys
 from nibabel.affines import apply_affine, from_matvec
 from scipy.ndimage import affine_transform
 
-from med3d_components.data.scans import Scan, open_scan
+from med3d_components.data.volumes import Scan, open_scan
+from med3d_components.utils.checks import three_positive
 
 __all__ = ["LoadImageCubed"]
 
@@ -60,8 +61,8 @@ class LoadImageCubed(MapTransform):
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.size = _check("size", size, "positive integers", int)
-        self.spacing = _check("spacing", spacing, "positive lengths in mm", int | float)
+        self.size = [int(n) for n in three_positive("size", size, "integers", whole=True, single=True)]
+        self.spacing = three_positive("spacing", spacing, "lengths in mm", single=True)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return the sample with its paths replaced by volumes."""
@@ -102,11 +103,3 @@ def _resample(scan: Scan, affine: np.ndarray, size: Sequence[int]) -> torch.Tens
     to_voxel[:3, 3] -= lower
     box = scan.read(lower, upper)
     return torch.from_numpy(affine_transform(box, to_voxel, output_shape=tuple(size), order=1, mode="nearest"))
-
-
-def _check(name: str, values: Any, wanted: str, kind: Any) -> tuple[Any, ...]:
-    """Return three valid values out of three or one."""
-    triple = ensure_tuple_rep(values, 3) if np.ndim(values) == 0 or len(values) == 3 else ()
-    if not triple or not all(isinstance(value, kind) and 0 < value < np.inf for value in triple):
-        raise ValueError(f"{name} is {values!r}, but must be one or three {wanted}.")
-    return triple

@@ -8,7 +8,7 @@ from typing import Any
 from monai.config import KeysCollection
 from monai.transforms import KeepLargestConnectedComponentd, MapTransform, NormalizeIntensityd, ScaleIntensityRanged
 
-from med3d_components.transforms.fast import FastClipIntensityPercentilesd
+from med3d_components.transforms.percentiles import FastClipIntensityPercentilesd
 
 __all__ = ["ClipIntensityd", "KeepLargestComponentsd", "ZScored"]
 
@@ -25,7 +25,7 @@ class ClipIntensityd(MapTransform):
         >>> import torch
         >>> clip = ClipIntensityd("image", percentiles=(0.5, 99.5), intensity_range=(-1000, 1000))
         >>> clip({"image": torch.tensor([[-2000.0, 0.0, 500.0]])})["image"]
-        tensor([[0.0000, 0.5000, 0.7500]])
+        metatensor([[0.0000, 0.5000, 0.7500]])
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class ZScored(MapTransform):
     Example:
         >>> import torch
         >>> ZScored("image", intensity_range=None)({"image": torch.tensor([[1.0, 3.0]])})["image"]
-        tensor([[-1.,  1.]])
+        metatensor([[-1.,  1.]])
     """
 
     def __init__(self, keys: KeysCollection, intensity_range: Sequence[float] | None) -> None:
@@ -77,7 +77,7 @@ class KeepLargestComponentsd(MapTransform):
         >>> import torch
         >>> mask = torch.tensor([[[[1, 1, 0, 1]]]])
         >>> KeepLargestComponentsd("pred", num_components=1)({"pred": mask})["pred"]
-        tensor([[[[1, 1, 0, 0]]]])
+        metatensor([[[[1, 1, 0, 0]]]])
     """
 
     def __init__(self, keys: KeysCollection, num_components: int | None) -> None:

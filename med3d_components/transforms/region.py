@@ -1,8 +1,7 @@
-"""Training regions around an organ, and a spacing for volumes that give none (Chen, Ma, Zheng 2019, figure 8)."""
+"""Training regions around an organ (Chen, Ma, Zheng 2019, figure 8)."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
@@ -10,18 +9,14 @@ import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.data.utils import affine_to_spacing, zoom_affine
 from monai.networks.layers import AffineTransform
 from monai.transforms import MapTransform, Randomizable
 from monai.transforms.utils import create_rotate, generate_spatial_bounding_box
 from monai.utils import convert_to_numpy
 
-from med3d_components.data.headers import file_gives_spacing, is_spacing
-from med3d_components.transforms.spacing import check_spacing, spacing_of
+from med3d_components.transforms.spacing import spacing_of, with_affine
 
-__all__ = ["EnsureSpacingd", "RandRegionOfInterestd"]
-
-logger = logging.getLogger(__name__)
+__all__ = ["RandRegionOfInterestd"]
 
 
 class RandRegionOfInterestd(Randomizable, MapTransform):
@@ -122,50 +117,6 @@ class RandRegionOfInterestd(Randomizable, MapTransform):
         return to_voxel, tuple(size.tolist())
 
 
-class EnsureSpacingd(MapTransform):
-    """Give volumes without a valid spacing the one of the training set, with a warning that names the file.
-
-    "Some volumes do not give spacing", says the paper of LiTS, and takes the mean of the training set. A volume gives
-    none if its affine has a column that is zero, infinite or NaN, or if its NIfTI file has such a voxel size
-    ("pixdim"): ``LoadImaged`` makes 1 mm of a voxel size of zero, whatever else the file says. A header that says 1 mm
-    without meaning it cannot be told from one that does, nor can a volume without a file whose affine is the
-    identity.
-
-    Run it after ``LoadImaged`` and ``EnsureChannelFirstd``, before all that uses the spacing: ``Orientationd``, which
-    raises an error on zero and NaN, and :class:`MedianSpacingd`. Axes keep the directions that they have, if any.
-
-    Args:
-        keys: of the volumes, MetaTensors.
-        spacing: in mm, along the volume's own axes.
-
-    Raises:
-        ValueError: for a spacing that is not three positive numbers.
-
-    Example:
-        >>> volume = MetaTensor(torch.zeros(1, 4, 4, 4), affine=torch.zeros(4, 4))
-        >>> EnsureSpacingd("image", (0.8, 0.8, 1.5))({"image": volume})["image"].pixdim.tolist()
-        [0.8, 0.8, 1.5]
-    """
-
-    def __init__(self, keys: KeysCollection, spacing: Sequence[float]) -> None:
-        super().__init__(keys)
-        self.spacing = check_spacing(spacing)
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return the sample with volumes that all have a spacing."""
-        result = dict(data)
-        for key in self.key_iterator(result):
-            volume = result[key]
-            path = str(volume.meta.get("filename_or_obj", f"{key} (no file)"))
-            known = is_spacing(affine_to_spacing(volume.affine, suppress_zeros=False))
-            if not known or not file_gives_spacing(path):
-                text = " x ".join(f"{length:g}" for length in self.spacing)
-                logger.warning("%s does not give its spacing; it is taken to be %s mm.", path, text)
-                affine = np.asarray(volume.affine) if known else np.eye(4)
-                result[key] = _with_affine(volume.as_tensor(), volume, zoom_affine(affine, self.spacing, False))
-        return result
-
-
 def _check_range(name: str, value: float) -> float:
     if not (np.isfinite(value) and value >= 0):
         raise ValueError(f"{name} is {value}, but must be zero or a positive number.")
@@ -185,7 +136,7 @@ def _region(volume: MetaTensor, to_voxel: np.ndarray, size: tuple[int, ...], is_
     affine = np.asarray(volume.affine) @ to_voxel
     rotation, offset = to_voxel[:3, :3], to_voxel[:3, 3]
     if np.array_equal(rotation, np.eye(3)):
-        return _with_affine(_cut(volume.as_tensor(), offset, size, is_label), volume, affine)
+        return with_affine(_cut(volume.as_tensor(), offset, size, is_label), volume, affine)
     first = (np.array(size) - 1) / 2
     half, centre = np.abs(rotation) @ first, offset + rotation @ first
     start = np.floor(centre - half)
@@ -197,7 +148,7 @@ def _region(volume: MetaTensor, to_voxel: np.ndarray, size: tuple[int, ...], is_
         size, mode="nearest" if is_label else "bilinear", padding_mode="border", align_corners=False
     )
     region = resample(covered[None].float(), torch.as_tensor(theta, dtype=torch.float32, device=covered.device))[0]
-    return _with_affine(region.to(covered.dtype) if is_label else region, volume, affine)
+    return with_affine(region.to(covered.dtype) if is_label else region, volume, affine)
 
 
 def _cut(volume: torch.Tensor, start: Any, size: Any, is_label: bool) -> torch.Tensor:
@@ -215,9 +166,3 @@ def _cut(volume: torch.Tensor, start: Any, size: Any, is_label: bool) -> torch.T
 
 def _slices(ends: np.ndarray) -> tuple[slice, ...]:
     return (slice(None), *(slice(start, stop) for start, stop in ends.T.tolist()))
-
-
-def _with_affine(values: torch.Tensor, source: MetaTensor, affine: np.ndarray) -> MetaTensor:
-    volume = MetaTensor(values).copy_meta_from(source)
-    volume.affine = torch.as_tensor(affine, dtype=torch.float64)
-    return volume

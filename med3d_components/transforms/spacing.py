@@ -1,27 +1,41 @@
-"""Resample volumes to the median spacing of their domain (Chen, Ma, Zheng 2019, figure 3).
+"""The spacing of volumes: resampling to the median of their domain, and one for those that give none.
 
-The paper gives the new size of a volume as ``size / spacing * median``, which is upside down: it would turn 100
-voxels of 2 mm into 50 voxels of 1 mm. What it means, and what stands here, is ``size * spacing / median``.
+Chen, Ma, Zheng 2019 (figure 3) give the new size of a volume as ``size / spacing * median``, which is upside down: it
+would turn 100 voxels of 2 mm into 50 voxels of 1 mm. What it means, and what stands here, is
+``size * spacing / median``.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Hashable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.data.utils import affine_to_spacing
+from monai.data.utils import affine_to_spacing, zoom_affine
 from monai.transforms import InvertibleTransform, MapTransform
 from monai.transforms.utils import scale_affine
 from monai.utils import TraceKeys, ensure_tuple_rep
 from torch.nn import functional as F
 
-from med3d_components.transforms.domain import each_domain, of_domain
+from med3d_components.data.volumes import file_gives_spacing, is_spacing
+from med3d_components.transforms.per_domain import each_domain, of_domain
+from med3d_components.utils.checks import three_positive
 
-__all__ = ["MedianSpacing", "MedianSpacingd", "check_spacing", "is_label_key", "spacing_of"]
+__all__ = [
+    "EnsureSpacingd",
+    "MedianSpacing",
+    "MedianSpacingd",
+    "is_label_key",
+    "spacing_of",
+    "with_affine",
+]
+
+logger = logging.getLogger(__name__)
 
 # One trilinear call is faster than one linear call per axis. Plain "nearest" of torch takes the first corner of a voxel
 # for its place, up to half a voxel off; "nearest-exact" takes its centre.
@@ -52,7 +66,7 @@ class MedianSpacing(InvertibleTransform):
     """
 
     def __init__(self, spacing: Sequence[float], mode: str = "bilinear") -> None:
-        self.spacing = check_spacing(spacing)
+        self.spacing = three_positive("spacing", spacing)
         self.mode = _check_mode(mode)
 
     def __call__(
@@ -73,7 +87,7 @@ class MedianSpacing(InvertibleTransform):
         Returns:
             Volume of shape (C, H', W', D') with the affine of its new grid; ``img`` itself is left alone.
         """
-        target = self.spacing if spacing is None else check_spacing(spacing)
+        target = self.spacing if spacing is None else three_positive("spacing", spacing)
         old_spacing = spacing_of(img if reference is None else reference)
         size = tuple(
             max(1, round(n * old / new)) for n, old, new in zip(img.shape[1:], old_spacing, target, strict=True)
@@ -139,7 +153,7 @@ class MedianSpacingd(MapTransform, InvertibleTransform):
         ]
         if isinstance(spacing, Mapping) and not spacing:
             raise ValueError("spacing is an empty mapping, but needs a domain's name with its spacing in mm.")
-        self.spacing = each_domain(spacing, check_spacing)
+        self.spacing = each_domain(spacing, partial(three_positive, "spacing"))
         self.domain_key = domain_key
         # One array transform for all domains and keys: Invertd hands its inverse a volume without its domain.
         self.resampler = MedianSpacing((1.0, 1.0, 1.0))
@@ -164,6 +178,50 @@ class MedianSpacingd(MapTransform, InvertibleTransform):
         return d
 
 
+class EnsureSpacingd(MapTransform):
+    """Give volumes without a valid spacing the one of the training set, with a warning that names the file.
+
+    "Some volumes do not give spacing", says the paper of LiTS, and takes the mean of the training set. A volume gives
+    none if its affine has a column that is zero, infinite or NaN, or if its NIfTI file has such a voxel size
+    ("pixdim"): ``LoadImaged`` makes 1 mm of a voxel size of zero, whatever else the file says. A header that says 1 mm
+    without meaning it cannot be told from one that does, nor can a volume without a file whose affine is the
+    identity.
+
+    Run it after ``LoadImaged`` and ``EnsureChannelFirstd``, before all that uses the spacing: ``Orientationd``, which
+    raises an error on zero and NaN, and :class:`MedianSpacingd`. Axes keep the directions that they have, if any.
+
+    Args:
+        keys: of the volumes, MetaTensors.
+        spacing: in mm, along the volume's own axes.
+
+    Raises:
+        ValueError: for a spacing that is not three positive numbers.
+
+    Example:
+        >>> volume = MetaTensor(torch.zeros(1, 4, 4, 4), affine=torch.zeros(4, 4))
+        >>> EnsureSpacingd("image", (0.8, 0.8, 1.5))({"image": volume})["image"].pixdim.tolist()
+        [0.8, 0.8, 1.5]
+    """
+
+    def __init__(self, keys: KeysCollection, spacing: Sequence[float]) -> None:
+        super().__init__(keys)
+        self.spacing = three_positive("spacing", spacing)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return the sample with volumes that all have a spacing."""
+        result = dict(data)
+        for key in self.key_iterator(result):
+            volume = result[key]
+            path = str(volume.meta.get("filename_or_obj", f"{key} (no file)"))
+            known = is_spacing(affine_to_spacing(volume.affine, suppress_zeros=False))
+            if not known or not file_gives_spacing(path):
+                text = " x ".join(f"{length:g}" for length in self.spacing)
+                logger.warning("%s does not give its spacing; it is taken to be %s mm.", path, text)
+                affine = np.asarray(volume.affine) if known else np.eye(4)
+                result[key] = with_affine(volume.as_tensor(), volume, zoom_affine(affine, self.spacing, False))
+        return result
+
+
 def is_label_key(key: Hashable) -> bool:
     """Tell whether a key names a volume of labels: it has "label" or "mask" in it."""
     return any(word in str(key).lower() for word in ("label", "mask"))
@@ -177,14 +235,6 @@ def _check_mode(mode: str) -> str:
     if mode not in TORCH_MODES:
         raise ValueError(f"mode is {mode!r}, but must be one of {', '.join(TORCH_MODES)}.")
     return str(mode)
-
-
-def check_spacing(spacing: Sequence[float]) -> tuple[float, ...]:
-    """Return a spacing as three positive numbers in mm, or raise a ValueError."""
-    values = np.asarray(spacing, dtype=float)
-    if values.shape != (3,) or not np.all(np.isfinite(values) & (values > 0)):
-        raise ValueError(f"spacing is {spacing!r}, but must be three positive numbers in mm, one per axis.")
-    return tuple(values.tolist())
 
 
 def spacing_of(img: MetaTensor) -> tuple[float, ...]:
@@ -203,6 +253,13 @@ def spacing_of(img: MetaTensor) -> tuple[float, ...]:
             f"{spacing.tolist()} mm, but it must be positive; write the right spacing into the file's header."
         )
     return tuple(spacing.tolist())
+
+
+def with_affine(values: torch.Tensor, source: MetaTensor, affine: np.ndarray) -> MetaTensor:
+    """Return values with the meta data of a volume, but another affine."""
+    volume = MetaTensor(values).copy_meta_from(source)
+    volume.affine = torch.as_tensor(affine, dtype=torch.float64)
+    return volume
 
 
 def _same_grid(img: MetaTensor, other: MetaTensor) -> bool:

@@ -1,6 +1,7 @@
-"""Small tools that every other part may use: files and the command line."""
+"""Small tools that every other part may use: files, checks and the command line."""
 
-from med3d_components.utils.command_line import as_flag, run_commands
+from med3d_components.utils.checks import as_flag
+from med3d_components.utils.command_line import run_commands
 from med3d_components.utils.files import atomic_path, is_nan, move_aside, write_json, write_table
 
 __all__ = [

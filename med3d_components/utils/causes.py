@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Iterator
 from types import TracebackType
 
-__all__ = ["explain", "show_cause"]
+__all__ = ["explain", "root_cause", "root_line", "show_cause"]
 
 PACKAGE = __name__.partition(".")[0]
 
@@ -88,6 +88,26 @@ def explain(error: BaseException) -> str | None:
     return None
 
 
+def root_cause(error: BaseException) -> BaseException:
+    """Return what an error was raised from in the end: MONAI wraps it once per config item or transform on its way up.
+
+    Example:
+        >>> try:
+        ...     raise RuntimeError("applying transform") from ValueError("no volume")
+        ... except RuntimeError as wrapped:
+        ...     root_cause(wrapped)
+        ValueError('no volume')
+    """
+    *_, root = _chain(error, handled=False)
+    return root
+
+
+def root_line(error: BaseException) -> str:
+    """Return the text of an error's :func:`root_cause` in one line, its type where it has none."""
+    root = root_cause(error)
+    return " ".join(str(root).split()) or type(root).__name__
+
+
 def show_cause(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Print the one line of a foreseeable error, last on the screen; the traceback of any other.
 
@@ -104,11 +124,11 @@ def show_cause(kind: type[BaseException], error: BaseException, trace: Traceback
         print(f"\nerror: {line}", file=sys.stderr)
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error and what it was raised from or while handling, the outermost first."""
+def _chain(error: BaseException | None, handled: bool = True) -> Iterator[BaseException]:
+    """Yield an error and what it was raised from, or also while handling, the outermost first."""
     while error is not None:
         yield error
-        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        error = error.__cause__ or (error.__context__ if handled and not error.__suppress_context__ else None)
 
 
 def _own_line(error: BaseException) -> str | None:

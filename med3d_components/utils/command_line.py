@@ -1,4 +1,4 @@
-"""What a user types: flags, and the command lines of the scripts."""
+"""The command lines of the scripts."""
 
 from __future__ import annotations
 
@@ -13,27 +13,11 @@ import fire
 from med3d_components.utils.causes import explain
 from med3d_components.utils.help import command_help, overview, read_declaration
 
-__all__ = ["as_flag", "check_known", "run_commands"]
+__all__ = ["check_known", "run_commands"]
 
 HELP = {"-h", "--help"}
 MANY = 20
 """Names that are too many for an error of one line."""
-
-
-def as_flag(name: str, value: bool | str) -> bool:
-    """Read a flag. Fire hands ``--resume false`` over as text, which would be true.
-
-    Raises:
-        ValueError: if ``value`` is neither true nor false.
-
-    Example:
-        >>> as_flag("resume", "False")
-        False
-    """
-    text = str(value).lower()
-    if text not in ("true", "false"):
-        raise ValueError(f"{name} is {value!r}, but must be true or false.")
-    return text == "true"
 
 
 def run_commands(commands: Mapping[str, str] | str, about: str | None, argv: Sequence[str] | None = None) -> None:
@@ -49,7 +33,7 @@ def run_commands(commands: Mapping[str, str] | str, about: str | None, argv: Seq
         argv: the arguments; by default those of this process.
 
     Example:
-        >>> run_commands({"flag": "med3d_components.utils.command_line:as_flag"}, None, ["flag", "resume", "False"])
+        >>> run_commands({"flag": "med3d_components.utils.checks:as_flag"}, None, ["flag", "resume", "False"])
         False
     """
     argv = list(sys.argv[1:] if argv is None else argv)

@@ -13,7 +13,7 @@ import nibabel as nib
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from monai.data import MetaTensor
+from monai.data import Dataset, MetaTensor
 from monai.transforms import Compose, NormalizeIntensityd
 from monai.utils import ensure_tuple, set_determinism
 
@@ -24,8 +24,6 @@ from med3d_components.transforms import FastClipIntensityPercentilesd, MedianSpa
 from scripts.benchmarks.stopwatch import Row, measure, report
 
 __all__ = ["growth"]
-
-Case = tuple[str, int, Callable[[], Any]]
 
 
 def growth(
@@ -112,7 +110,7 @@ def _listing(folder: Path, volumes: int) -> Callable[[], Any]:
 
     def read() -> int:
         datalist = MultiDomainDatalist(str(domain.parent))
-        return len(list(DomainBatchSampler([item["domain"] for item in datalist.training], batch_size=4)))
+        return len(list(DomainBatchSampler(Dataset(datalist.training), batch_size=4)))
 
     return read
 

@@ -22,7 +22,7 @@ from monai.transforms import (
 from monai.utils import set_determinism
 from scipy.ndimage import gaussian_filter
 
-from med3d_components.data import DomainDataset
+from med3d_components.data import ScanDataset
 from scripts.benchmarks.cases import BUNDLES
 from scripts.benchmarks.stopwatch import Row, as_row, measure, report
 from tests.data.dicom_files import write_series
@@ -103,7 +103,7 @@ def caching(
         image, label = _write_ct(Path(folder), size, source)
         for name, chain in chains.items():
             runs = [
-                partial(DomainDataset([{"image": image, "label": label}], chain, cache_dir=cache).__getitem__, (0, 1))
+                partial(ScanDataset([{"image": image, "label": label}], chain, cache_dir=cache).__getitem__, (0, 1))
                 for cache in (Path(folder, "cache"), None)
             ]
             rows.append(_row(name, runs[0], runs[1], repeats))
@@ -125,17 +125,14 @@ def _bundle_part(config: str, name: str, target: Sequence[float], region: Sequen
     """Return transforms as the bundle's config makes them, for one class and no data."""
     parser = ConfigParser()
     parser.read_config(CONFIGS / config)
-    parser.update(
-        {
-            "settings": {"percentiles": PERCENTILES},
-            "percentiles": PERCENTILES,
-            "intensity_range": None,
-            "channel": None,
-            "classes": ["background", "lung"],
-            "spacing": list(target),
-            "roi_size": list(region),
-        }
-    )
+    settings = {
+        "percentiles": PERCENTILES,
+        "intensity_range": None,
+        "channel": None,
+        "spacing": list(target),
+        "roi_size": list(region),
+    }
+    parser.update({**settings, "settings": settings, "classes": ["background", "lung"]})
     return parser.get_parsed_content(name)
 
 

@@ -14,8 +14,7 @@ from monai.apps import DecathlonDataset
 from monai.apps.utils import HashCheckError, download_url, extractall
 
 from med3d_components.data.domains import DOMAINS_3DSEG8, DomainFacts
-from med3d_components.data.headers import read_header
-from med3d_components.data.listing import case_name
+from med3d_components.data.volumes import case_name, read_header
 from med3d_components.prepare.decathlon import save_nifti
 from med3d_components.prepare.importing import find_values, import_domain
 from med3d_components.prepare.lidc import import_lidc

@@ -14,9 +14,9 @@ from nibabel.affines import rescale_affine
 from nibabel.processing import resample_from_to
 from scipy.spatial.transform import Rotation
 
-from med3d_components.data.datalist import read_domain
+from med3d_components.data.datalists import read_domain
 from med3d_components.data.domains import DomainFacts
-from med3d_components.prepare.decathlon import Scan, write_domain
+from med3d_components.prepare.decathlon import LabelledScan, write_domain
 
 __all__ = ["copies", "nodules", "offset", "regions"]
 
@@ -112,7 +112,7 @@ def copies(image: str, label: str, out: str, classes: Sequence[str], only: str, 
     """
     facts = DomainFacts("CT", only, (classes[0], only), source=Path(image).name, licence="see the scan's source")
     value = list(classes).index(only)
-    scans: dict[str, Callable[[], Scan]] = {"original": partial(_read, Path(image), Path(label), value)}
+    scans: dict[str, Callable[[], LabelledScan]] = {"original": partial(_read, Path(image), Path(label), value)}
     for index in range(count):
         for number, (kind, change) in enumerate({"rotated": _rotate, "resampled": _resample, "cropped": _crop}.items()):
             draw = np.random.default_rng([seed, index, number]).uniform(size=3)
@@ -120,49 +120,49 @@ def copies(image: str, label: str, out: str, classes: Sequence[str], only: str, 
     _write(Path(out, "ExampleCT_Copies"), facts, scans, f"copies {only} {count} {seed}")
 
 
-def _write(folder: Path, facts: DomainFacts, scans: Mapping[str, Callable[[], Scan]], work: str) -> None:
+def _write(folder: Path, facts: DomainFacts, scans: Mapping[str, Callable[[], LabelledScan]], work: str) -> None:
     written = write_domain(folder, facts, scans, f"{facts.target}, for an experiment", {"experiment": work})
     print(f"{folder} {'is written' if written else 'is already there'}.")
 
 
-def _read(image: Path, label: Path, value: int | None = None) -> Scan:
+def _read(image: Path, label: Path, value: int | None = None) -> LabelledScan:
     """Read a scan and its label, or of the label one value alone."""
     volume = nib.load(image)
     labels = np.asarray(nib.load(label).dataobj)
-    return Scan(
+    return LabelledScan(
         np.asarray(volume.dataobj).astype(np.float32), labels if value is None else labels == value, volume.affine
     )
 
 
-def _place(image: Path, label: Path, size: Sequence[int], max_offset: int, place: np.ndarray) -> Scan:
+def _place(image: Path, label: Path, size: Sequence[int], max_offset: int, place: np.ndarray) -> LabelledScan:
     scan = _read(image, label)
     slack = (np.array(size) - scan.label.shape) / 2
     start = np.rint(slack + place * np.minimum(max_offset, slack)).astype(int)
     pad = [(low, length - low - n) for low, length, n in zip(start, size, scan.label.shape, strict=True)]
     affine = scan.affine.copy()
     affine[:3, 3] -= affine[:3, :3] @ start
-    return Scan(np.pad(scan.image, pad, constant_values=scan.image.min()), np.pad(scan.label, pad), affine)
+    return LabelledScan(np.pad(scan.image, pad, constant_values=scan.image.min()), np.pad(scan.label, pad), affine)
 
 
-def _cut(image: Path, label: Path, index: Sequence[int], parts: Sequence[int], value: int | None) -> Scan:
+def _cut(image: Path, label: Path, index: Sequence[int], parts: Sequence[int], value: int | None) -> LabelledScan:
     scan = _read(image, label, value)
     edges = [np.linspace(0, length, n + 1).astype(int) for length, n in zip(scan.label.shape, parts, strict=True)]
     start = [edge[i] for edge, i in zip(edges, index, strict=True)]
     region = tuple(slice(edge[i], edge[i + 1]) for edge, i in zip(edges, index, strict=True))
     affine = scan.affine.copy()
     affine[:3, 3] += affine[:3, :3] @ start
-    return Scan(scan.image[region], scan.label[region], affine)
+    return LabelledScan(scan.image[region], scan.label[region], affine)
 
 
 Change = Callable[[nib.Nifti1Image, np.ndarray, int], nib.Nifti1Image]
 
 
-def _change(change: Change, draw: np.ndarray, image: Path, label: Path, value: int) -> Scan:
+def _change(change: Change, draw: np.ndarray, image: Path, label: Path, value: int) -> LabelledScan:
     """Return a changed copy of a scan; ``draw`` is three numbers in 0 to 1."""
     scan = _read(image, label, value)
     volume = change(nib.Nifti1Image(scan.image, scan.affine), draw, 1)
     mask = change(nib.Nifti1Image(scan.label.astype(np.uint8), scan.affine), draw, 0)
-    return Scan(volume.get_fdata(dtype=np.float32), np.asarray(mask.dataobj), volume.affine)
+    return LabelledScan(volume.get_fdata(dtype=np.float32), np.asarray(mask.dataobj), volume.affine)
 
 
 def _rotate(volume: nib.Nifti1Image, draw: np.ndarray, order: int) -> nib.Nifti1Image:

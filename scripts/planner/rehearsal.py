@@ -10,6 +10,7 @@ import torch
 from monai.bundle import ConfigParser
 from monai.engines import SupervisedTrainer
 
+from med3d_components.utils.causes import root_cause
 from med3d_components.utils.command_line import check_known
 from med3d_components.utils.preflight import check_options
 
@@ -119,10 +120,8 @@ def _build(config: dict[str, Any]) -> SupervisedTrainer:
     try:
         with parser.get_parsed_content("device"):
             return parser.get_parsed_content("train#trainer")
-    except RuntimeError as error:  # MONAI wraps an error once per config item on its way up
-        cause: BaseException = error
-        while cause.__cause__ is not None:
-            cause = cause.__cause__
+    except RuntimeError as error:
+        cause = root_cause(error)
         if isinstance(cause, ValueError):
             raise ValueError(str(cause)) from error
         raise

@@ -17,7 +17,7 @@ from nibabel.affines import apply_affine
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from med3d_components.prepare.decathlon import Scan, save_nifti
+from med3d_components.prepare.decathlon import LabelledScan, save_nifti
 from med3d_components.utils import write_json
 from scripts.samples.chest import paint_chest
 from scripts.samples.ct import AIR, MUSCLE
@@ -93,7 +93,7 @@ def write_nodules(folder: str | os.PathLike[str], cases: int = 16, seed: int = 0
     return True
 
 
-def make_patient(index: int, seed: int = 0) -> tuple[Scan, list[Nodule]]:
+def make_patient(index: int, seed: int = 0) -> tuple[LabelledScan, list[Nodule]]:
     """Make a synthetic CT of a part of one lung, and its nodules; their labels count from 1.
 
     Args:
@@ -148,7 +148,7 @@ def _shape(sketch: Sketch, nodule: Nodule, place: NDArray[np.float32]) -> Shape:
     return burr(place, 0.85 * radius, spikes).wrinkled(waves(rng, wavelength=radius, channels=1), 0.1 * radius)
 
 
-def _write_patient(folder: Path, name: str, scan: Scan, nodules: Sequence[Nodule]) -> list[dict[str, Any]]:
+def _write_patient(folder: Path, name: str, scan: LabelledScan, nodules: Sequence[Nodule]) -> list[dict[str, Any]]:
     """Write the image and a mask per nodule; return the entries for ``dataset.json``."""
     image = f"images/{name}.nii.gz"
     save_nifti(scan.image, scan.affine, folder / image)

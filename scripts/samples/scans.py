@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from med3d_components.prepare.decathlon import Scan, write_domain
+from med3d_components.prepare.decathlon import LabelledScan, write_domain
 from scripts.samples.recipes import RECIPES, SYNTHETIC_DOMAINS, Recipe
 from scripts.samples.shapes import Points, waves
 from scripts.samples.sketch import Sketch
@@ -63,7 +63,7 @@ def check_series(cases: int, seed: int) -> dict[str, Any]:
     return {"synthetic": {"seed": seed, "cases": cases, "version": VERSION}}
 
 
-def make_scan(domain: str, index: int, seed: int = 0) -> Scan:
+def make_scan(domain: str, index: int, seed: int = 0) -> LabelledScan:
     """Make a synthetic scan with its label.
 
     Args:
@@ -86,7 +86,7 @@ def make_scan(domain: str, index: int, seed: int = 0) -> Scan:
     return draw_scan(RECIPES[domain], SYNTHETIC_DOMAINS[domain].modality, index, rng)
 
 
-def draw_scan(recipe: Recipe, modality: str, index: int, rng: np.random.Generator) -> Scan:
+def draw_scan(recipe: Recipe, modality: str, index: int, rng: np.random.Generator) -> LabelledScan:
     """Draw a patient by a recipe and look at it with a scanner of the modality, "CT" or "MRI"."""
     shape, affine = _place_grid(recipe, index, rng)
     sketch = Sketch(rng, recipe.size, recipe.background)
@@ -96,7 +96,9 @@ def draw_scan(recipe: Recipe, modality: str, index: int, rng: np.random.Generato
     acquire = _acquire_ct if modality == "CT" else _acquire_mr
     image = np.rint(acquire(image, points, recipe, rng)).astype(np.int16)
     channels = image.reshape(-1, *shape)
-    return Scan(channels[0] if len(channels) == 1 else np.moveaxis(channels, 0, -1), label.reshape(shape), affine)
+    return LabelledScan(
+        channels[0] if len(channels) == 1 else np.moveaxis(channels, 0, -1), label.reshape(shape), affine
+    )
 
 
 def voxel_centers(shape: tuple[int, ...], affine: NDArray[np.float64]) -> Points:

@@ -13,6 +13,7 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
+from med3d_components.utils.causes import root_cause
 from med3d_components.utils.command_line import check_known
 from med3d_components.utils.preflight import check_options
 
@@ -57,7 +58,7 @@ def read_bundle(bundle: Path, options: Mapping[str, Any]) -> BundleFacts:
     try:
         datalist = parser.get_parsed_content("datalist")
     except RuntimeError as error:
-        raise _cause(error) from None
+        raise root_cause(error) from None
     return BundleFacts(
         metric=next(iter(parser["key_metric"])),
         classes=datalist.classes,
@@ -65,11 +66,6 @@ def read_bundle(bundle: Path, options: Mapping[str, Any]) -> BundleFacts:
         validation=len(datalist.validation),
         batch_size=parser.get_parsed_content("batch_size"),
     )
-
-
-def _cause(error: BaseException) -> BaseException:
-    """Return what is inside, since MONAI wraps an error once per config item on its way up."""
-    return error if error.__cause__ is None else _cause(error.__cause__)
 
 
 def equal_budget(epochs: int, val_interval: int, full_steps: int, steps: int) -> tuple[int, int]:

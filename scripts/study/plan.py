@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from med3d_components.data.draw import draw_key
+from med3d_components.data.splits import draw_key
 from scripts.study.bundles import BundleFacts, equal_budget, is_synthetic, read_bundle, sha256
 from scripts.study.cells import Cell
 from scripts.study.inits import Init, Network, list_networks, parse_inits

@@ -30,12 +30,12 @@ from monai.transforms import (
     Transform,
 )
 
-from med3d_components.data import CachedTransform, DataError, DomainDataset
+from med3d_components.data import CachedTransform, DataError, ScanDataset
 from med3d_components.transforms import (
     FastClipIntensityPercentilesd,
     FastLoadImaged,
     MedianSpacingd,
-    RandDomainCropd,
+    RandForegroundCropd,
     SelectChanneld,
 )
 
@@ -81,7 +81,7 @@ def training() -> Compose:
     return Compose(
         [
             *deterministic(),
-            RandDomainCropd(KEYS, (8, 8, 8)),
+            RandForegroundCropd(KEYS, (8, 8, 8)),
             RandGaussianNoised("image", prob=1.0),
             EnsureTyped(KEYS, track_meta=False),
         ]
@@ -98,7 +98,7 @@ def equal(one: Any, other: Any) -> bool:
 
 def test_the_numbers_are_the_same_without_a_cache_when_it_is_filled_and_when_it_is_read(tmp_path: Path) -> None:
     items = [write(tmp_path, f"ct{index}", index) for index in range(2)]
-    plain, cached = DomainDataset(items, training()), DomainDataset(items, training(), cache_dir=tmp_path / "cache")
+    plain, cached = ScanDataset(items, training()), ScanDataset(items, training(), cache_dir=tmp_path / "cache")
     for seed in range(3):
         for index in range(2):
             assert equal(plain[index, seed], cached[index, seed])
@@ -107,7 +107,7 @@ def test_the_numbers_are_the_same_without_a_cache_when_it_is_filled_and_when_it_
 
 
 def test_only_what_comes_before_the_first_random_transform_is_kept(tmp_path: Path) -> None:
-    cached = DomainDataset([write(tmp_path)], training(), cache_dir=tmp_path / "cache")
+    cached = ScanDataset([write(tmp_path)], training(), cache_dir=tmp_path / "cache")
     first, again, other = cached[0, 1], cached[0, 1], cached[0, 2]
     assert equal(first, again)
     assert not torch.equal(first["image"], other["image"])
@@ -116,8 +116,8 @@ def test_only_what_comes_before_the_first_random_transform_is_kept(tmp_path: Pat
 
 def test_a_validation_item_keeps_its_geometry_and_can_be_inverted(tmp_path: Path) -> None:
     item, chain = write(tmp_path), Compose(deterministic())
-    cached = DomainDataset([item], chain, cache_dir=tmp_path / "cache")
-    made, read = cached[0], DomainDataset([item], Compose(deterministic()), cache_dir=tmp_path / "cache")[0]
+    cached = ScanDataset([item], chain, cache_dir=tmp_path / "cache")
+    made, read = cached[0], ScanDataset([item], Compose(deterministic()), cache_dir=tmp_path / "cache")[0]
     assert Count.calls == 1
     assert equal(made, read)
     assert read["case"] == "ct"
@@ -131,7 +131,7 @@ def test_a_validation_item_keeps_its_geometry_and_can_be_inverted(tmp_path: Path
 
 
 def test_an_item_read_may_be_changed_in_place_without_changing_the_entry(tmp_path: Path) -> None:
-    cached = DomainDataset([write(tmp_path)], Compose(deterministic()), cache_dir=tmp_path / "cache")
+    cached = ScanDataset([write(tmp_path)], Compose(deterministic()), cache_dir=tmp_path / "cache")
     expected = cached[0]["image"].clone()
     cached[0]["image"].zero_()
     assert torch.equal(cached[0]["image"], expected)
@@ -140,16 +140,16 @@ def test_an_item_read_may_be_changed_in_place_without_changing_the_entry(tmp_pat
 SCRIPT = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
-from tests.data.test_cache import Count, DomainDataset, checksums, training
-print(*checksums(DomainDataset(json.loads(sys.argv[2]), training(), cache_dir=sys.argv[3])), Count.calls)
+from tests.data.test_cache import Count, ScanDataset, checksums, training
+print(*checksums(ScanDataset(json.loads(sys.argv[2]), training(), cache_dir=sys.argv[3])), Count.calls)
 """
 
 
-def checksums(dataset: DomainDataset) -> list[int]:
+def checksums(dataset: ScanDataset) -> list[int]:
     return [zlib.crc32(dataset[index, 5][key].numpy().tobytes()) for index in range(len(dataset)) for key in KEYS]
 
 
-def fill(dataset: DomainDataset, together: Any, results: Any) -> None:
+def fill(dataset: ScanDataset, together: Any, results: Any) -> None:
     together.wait()
     results.put(checksums(dataset))
 
@@ -158,14 +158,14 @@ def test_two_processes_fill_a_cache_at_once_and_read_the_same(tmp_path: Path, ca
     items = [write(tmp_path, f"ct{index}", index) for index in range(6)]
     context = multiprocessing.get_context("fork")
     together, results = context.Barrier(2), context.Queue()
-    cached = DomainDataset(items, training(), cache_dir=tmp_path / "cache")
+    cached = ScanDataset(items, training(), cache_dir=tmp_path / "cache")
     processes = [context.Process(target=fill, args=(cached, together, results)) for _ in range(2)]
     for process in processes:
         process.start()
     found = [results.get(timeout=60) for _ in processes]
     for process in processes:
         process.join()
-    expected = checksums(DomainDataset(items, training()))
+    expected = checksums(ScanDataset(items, training()))
     Count.calls = 0
     assert [*found, checksums(cached)] == 3 * [expected]
     assert Count.calls == 0
@@ -175,7 +175,7 @@ def test_two_processes_fill_a_cache_at_once_and_read_the_same(tmp_path: Path, ca
 
 def test_a_later_run_prepares_nothing(tmp_path: Path) -> None:
     items = [write(tmp_path, f"ct{index}", index) for index in range(2)]
-    expected = checksums(DomainDataset(items, training(), cache_dir=tmp_path / "cache"))
+    expected = checksums(ScanDataset(items, training(), cache_dir=tmp_path / "cache"))
     command = [sys.executable, "-c", SCRIPT, str(Path(__file__).parents[2]), json.dumps(items), str(tmp_path / "cache")]
     run = subprocess.run(command, capture_output=True, text=True, check=True)
     assert [int(number) for number in run.stdout.split()] == [*expected, 0]
@@ -183,7 +183,7 @@ def test_a_later_run_prepares_nothing(tmp_path: Path) -> None:
 
 def test_workers_share_the_cache_and_a_dataset_can_be_sent_to_one(tmp_path: Path) -> None:
     items = [write(tmp_path, f"ct{index}", index) for index in range(3)]
-    dataset = DomainDataset(items, training(), cache_dir=tmp_path / "cache", seed=4)
+    dataset = ScanDataset(items, training(), cache_dir=tmp_path / "cache", seed=4)
     batches = list(DataLoader(dataset, num_workers=2))
     assert len(entries(tmp_path / "cache")) == 3
     sent = pickle.loads(pickle.dumps(dataset))
@@ -203,10 +203,10 @@ def change_time(item: dict[str, str]) -> None:
 @pytest.mark.parametrize("change", [change_content, change_time])
 def test_a_changed_file_is_prepared_anew(tmp_path: Path, change: Callable[[dict[str, str]], None]) -> None:
     item = write(tmp_path)
-    cached = DomainDataset([item], training(), cache_dir=tmp_path / "cache")
+    cached = ScanDataset([item], training(), cache_dir=tmp_path / "cache")
     cached[0, 1]
     change(item)
-    assert equal(cached[0, 1], DomainDataset([item], training())[0, 1])
+    assert equal(cached[0, 1], ScanDataset([item], training())[0, 1])
     assert len(entries(tmp_path / "cache")) == 2
 
 
@@ -279,7 +279,7 @@ def zeros(content: bytes) -> bytes:
 def test_a_damaged_entry_is_made_anew_and_the_reason_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: Callable[[bytes], bytes]
 ) -> None:
-    cached = DomainDataset([write(tmp_path)], training(), cache_dir=tmp_path / "cache")
+    cached = ScanDataset([write(tmp_path)], training(), cache_dir=tmp_path / "cache")
     expected = cached[0, 1]
     (path,) = entries(tmp_path / "cache")
     path.write_bytes(damage(path.read_bytes()))
@@ -295,7 +295,7 @@ def test_a_damaged_entry_is_made_anew_and_the_reason_told(
 def test_a_file_that_holds_code_is_not_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     from med3d_components.data.cache import _seal
 
-    cached = DomainDataset([write(tmp_path)], training(), cache_dir=tmp_path / "cache")
+    cached = ScanDataset([write(tmp_path)], training(), cache_dir=tmp_path / "cache")
     cached[0, 1]
     (path,) = entries(tmp_path / "cache")
     torch.save({"image": Count()}, path)
@@ -307,12 +307,12 @@ def test_a_file_that_holds_code_is_not_run(tmp_path: Path, caplog: pytest.LogCap
 def test_the_entries_read_longest_ago_leave_when_the_limit_is_reached(tmp_path: Path) -> None:
     items = [write(tmp_path, f"ct{index}", index) for index in range(4)]
     cache = tmp_path / "cache"
-    DomainDataset(items, training(), cache_dir=cache)[0, 1]
+    ScanDataset(items, training(), cache_dir=cache)[0, 1]
     (first,) = entries(cache)
     other = cache / "model.pt"
     other.write_bytes(bytes(10**6))
     limit = 3.5 * first.stat().st_size
-    cached = DomainDataset(items, training(), cache_dir=cache, cache_gb=limit / 1e9)
+    cached = ScanDataset(items, training(), cache_dir=cache, cache_gb=limit / 1e9)
     for index in (1, 2, 0):  # reading the first again makes the second the oldest
         time.sleep(0.02)
         cached[index, 1]
@@ -328,7 +328,7 @@ def test_the_entries_read_longest_ago_leave_when_the_limit_is_reached(tmp_path: 
 
 
 def test_an_entry_above_the_limit_is_not_kept_and_said_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    cached = DomainDataset([write(tmp_path)], training(), cache_dir=tmp_path / "cache", cache_gb=1e-6)
+    cached = ScanDataset([write(tmp_path)], training(), cache_dir=tmp_path / "cache", cache_gb=1e-6)
     assert equal(cached[0, 1], cached[0, 1])
     assert not list((tmp_path / "cache").iterdir())
     assert "more than cache_gb, 1e-06 GB" in caplog.text
@@ -340,7 +340,7 @@ def test_what_a_killed_process_left_is_removed_after_a_day(tmp_path: Path) -> No
         folder.mkdir(parents=True)
         (folder / "half").write_bytes(b"half")
     os.utime(old, (1, 1))
-    DomainDataset([write(tmp_path)], training(), cache_dir=tmp_path / "cache")[0, 1]
+    ScanDataset([write(tmp_path)], training(), cache_dir=tmp_path / "cache")[0, 1]
     assert not old.exists()
     assert new.exists()
 
@@ -350,8 +350,8 @@ def test_a_folder_that_cannot_be_written_costs_the_cache_and_not_the_training(
 ) -> None:
     item = write(tmp_path)
     (tmp_path / "file").write_text("no folder", encoding="utf-8")
-    cached = DomainDataset([item], training(), cache_dir=tmp_path / "file" / "cache")
-    assert equal(cached[0, 1], DomainDataset([item], training())[0, 1])
+    cached = ScanDataset([item], training(), cache_dir=tmp_path / "file" / "cache")
+    assert equal(cached[0, 1], ScanDataset([item], training())[0, 1])
     assert "is not kept" in caplog.text
 
 
@@ -359,7 +359,7 @@ def test_an_entry_holds_the_voxels_in_use_alone(tmp_path: Path) -> None:
     path = str(tmp_path / "mr.nii.gz")
     nib.save(nib.Nifti1Image(np.zeros((20, 20, 10, 8), dtype=np.float32), AFFINE), path)
     chain = Compose([FastLoadImaged("image", ensure_channel_first=True), SelectChanneld("image", 2)])
-    cached = DomainDataset([{"image": path}], chain, cache_dir=tmp_path / "cache")
+    cached = ScanDataset([{"image": path}], chain, cache_dir=tmp_path / "cache")
     shape = cached[0]["image"].shape
     assert cached[0]["image"].shape == shape == (1, 20, 20, 10)
     assert entries(tmp_path / "cache")[0].stat().st_size < 2 * 20 * 20 * 10 * 4
@@ -368,7 +368,7 @@ def test_an_entry_holds_the_voxels_in_use_alone(tmp_path: Path) -> None:
 def test_an_error_of_the_preparation_names_the_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.ERROR)
     item = write(tmp_path)
-    cached = DomainDataset([item], training(), cache_dir=tmp_path / "cache")
+    cached = ScanDataset([item], training(), cache_dir=tmp_path / "cache")
     Path(item["image"]).write_bytes(b"no volume")
     with pytest.raises(DataError, match=r"ct\.nii\.gz"):
         cached[0, 1]
@@ -378,12 +378,12 @@ def test_an_error_of_the_preparation_names_the_file(tmp_path: Path, caplog: pyte
 @pytest.mark.parametrize("limit", [0, -1, float("nan")])
 def test_a_limit_that_is_not_positive_is_refused(tmp_path: Path, limit: float) -> None:
     with pytest.raises(ValueError, match=r"cache_gb is .* positive number of GB"):
-        DomainDataset([{}], Compose([Count()]), cache_dir=tmp_path, cache_gb=limit)
+        ScanDataset([{}], Compose([Count()]), cache_dir=tmp_path, cache_gb=limit)
 
 
 def test_a_function_without_a_name_is_refused_before_the_first_random_transform_alone(tmp_path: Path) -> None:
     nameless = Lambdad("image", lambda image: image + 1)
     with pytest.raises(ValueError, match=r"<lambda>.*leave cache_dir out"):
-        DomainDataset([{}], Compose([nameless]), cache_dir=tmp_path)
+        ScanDataset([{}], Compose([nameless]), cache_dir=tmp_path)
     scale = ScaleIntensityRanged("image", 0, 1, 0, 1)
-    DomainDataset([{}], Compose([scale, RandGaussianNoised("image"), nameless]), cache_dir=tmp_path)
+    ScanDataset([{}], Compose([scale, RandGaussianNoised("image"), nameless]), cache_dir=tmp_path)

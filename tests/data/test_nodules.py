@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from med3d_components.data.nodules import NoduleDatalist, list_nodules, nodule_volume
-from med3d_components.data.scans import open_scan
+from med3d_components.data.volumes import open_scan
 from tests.data.dicom_files import write_series
 
 
@@ -233,10 +233,10 @@ def test_the_headers_of_a_dicom_series_are_read_once_for_all_its_nodules(
 ) -> None:
     write_series(tmp_path / "ct", np.zeros((6, 5, 4)), np.diag([1.0, 1, 2, 1]))
     reads: list[Path] = []
-    from med3d_components.data import scans
+    from med3d_components.data import volumes
 
-    original = scans.read_series  # type: ignore[attr-defined]
-    monkeypatch.setattr(scans, "read_series", lambda path: reads.append(path) or original(path))
+    original = volumes.read_series  # type: ignore[attr-defined]
+    monkeypatch.setattr(volumes, "read_series", lambda path: reads.append(path) or original(path))
     nodules = [{"image": "ct", "center_mm": [x, 2, 3]} for x in range(4)]
     assert [item["case"] for item in list_nodules(write_json(tmp_path, nodules))] == ["ct", "ct_2", "ct_3", "ct_4"]
     assert len(reads) == 1

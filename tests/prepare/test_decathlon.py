@@ -9,16 +9,16 @@ import pytest
 from monai.data import load_decathlon_datalist
 
 from med3d_components.data.domains import DOMAINS_3DSEG8
-from med3d_components.prepare.decathlon import Scan, write_domain
+from med3d_components.prepare.decathlon import LabelledScan, write_domain
 
 SPLEEN = DOMAINS_3DSEG8["Task09_Spleen"]
 AFFINE = np.array([[-2.0, 0, 0, 11], [0, 0, 3, -7], [0, 1.5, 0, 4], [0, 0, 0, 1]])
 
 
-def scan(value: int = 5) -> Scan:
+def scan(value: int = 5) -> LabelledScan:
     label = np.zeros((4, 5, 6), np.int64)
     label[1:3, 1:3, 1:3] = 1
-    return Scan(np.full((4, 5, 6), value, np.int16), label, AFFINE)
+    return LabelledScan(np.full((4, 5, 6), value, np.int16), label, AFFINE)
 
 
 def write(folder: Path, made_by: str = "test") -> bool:
@@ -97,11 +97,11 @@ def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
 def test_an_interrupted_call_leaves_no_folder_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
     asked: list[str] = []
 
-    def good() -> Scan:
+    def good() -> LabelledScan:
         asked.append("good")
         return scan()
 
-    def bad() -> Scan:
+    def bad() -> LabelledScan:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -113,7 +113,7 @@ def test_an_interrupted_call_leaves_no_folder_and_goes_on_where_it_stopped(tmp_p
 
 
 def test_an_interrupted_call_is_not_mixed_with_other_work(tmp_path: Path) -> None:
-    def bad() -> Scan:
+    def bad() -> LabelledScan:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -124,8 +124,8 @@ def test_an_interrupted_call_is_not_mixed_with_other_work(tmp_path: Path) -> Non
 
 
 def test_channels_make_a_4d_file(tmp_path: Path) -> None:
-    def two() -> Scan:
-        return Scan(np.stack([scan().image, scan(8).image], axis=-1), scan().label, AFFINE)
+    def two() -> LabelledScan:
+        return LabelledScan(np.stack([scan().image, scan(8).image], axis=-1), scan().label, AFFINE)
 
     write_domain(tmp_path / "Prostate", DOMAINS_3DSEG8["Task05_Prostate"], {"a": two}, "", {}, licence="my own")
     dataset = json.loads((tmp_path / "Prostate" / "dataset.json").read_text(encoding="utf-8"))

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from med3d_components.data.domains import DomainFacts
-from med3d_components.prepare.importing import Case, find_values, import_cases, import_domain
+from med3d_components.prepare.importing import CaseFiles, find_values, import_cases, import_domain
 from tests.data.dicom_files import write_series
 
 FACTS = DomainFacts("CT", "lung", ("background", "lung"), "a test", "none")
@@ -85,7 +85,7 @@ def test_several_labels_of_a_case_become_one(tmp_path: Path) -> None:
     names = ("left.nii", "right.nii")
     left, right = label(255), np.roll(label(255), 1, axis=0)
     files = [save(tmp_path / name, array) for name, array in zip(names, (left, right), strict=True)]
-    case = Case(save(tmp_path / "i.nii", image()), ((files[0], {0: 0, 255: 1}), (files[1], {0: 0, 255: 2})))
+    case = CaseFiles(save(tmp_path / "i.nii", image()), ((files[0], {0: 0, 255: 1}), (files[1], {0: 0, 255: 2})))
     import_cases(tmp_path / "Lung", DomainFacts("CT", "lungs", ("background", "left", "right"), "", ""), {"a": case})
     expected = np.where(right > 0, 2, left > 0)
     np.testing.assert_array_equal(written(tmp_path, "labelsTr").dataobj, expected)

@@ -79,11 +79,11 @@ def report(uid: str, sessions: Sequence[str], namespace: str = NIH, root: str = 
     )
 
 
-Case = Callable[..., WrittenSeries]
+MakeCase = Callable[..., WrittenSeries]
 
 
 @pytest.fixture
-def case(tmp_path: Path) -> Case:
+def case(tmp_path: Path) -> MakeCase:
     """Write a patient's CT into the download, and return its UIDs."""
 
     def write(patient: str = "LIDC-IDRI-0001", study: str = "01-01-2000-30178", **options: Any) -> WrittenSeries:
@@ -132,7 +132,7 @@ def dice(one: NDArray[np.bool_], two: NDArray[np.bool_]) -> float:
 
 
 def test_four_readers_of_one_nodule_give_its_centre_mask_and_scores(
-    tmp_path: Path, case: Case, annotate: Annotate
+    tmp_path: Path, case: MakeCase, annotate: Annotate
 ) -> None:
     series = case(shuffle=True)
     shifted = [(30, 26, 12), (31, 26, 12), (30, 25, 12), (29, 27, 12)]
@@ -149,7 +149,7 @@ def test_four_readers_of_one_nodule_give_its_centre_mask_and_scores(
     np.testing.assert_array_equal(mask, np.sum(seen, axis=0) >= 2)  # the synthetic outlines are exact
 
 
-def test_the_mask_is_a_small_crop_with_a_margin(tmp_path: Path, case: Case, annotate: Annotate) -> None:
+def test_the_mask_is_a_small_crop_with_a_margin(tmp_path: Path, case: MakeCase, annotate: Annotate) -> None:
     series = case()
     annotate(report(series.uid, [nodule(rois(sphere((30, 26, 2), 4), series))]))
     (entry,) = run(tmp_path)
@@ -160,7 +160,7 @@ def test_the_mask_is_a_small_crop_with_a_margin(tmp_path: Path, case: Case, anno
     assert (image.shape - index.max(axis=0) - 1).tolist() == [3, 3, 3]
 
 
-def test_the_dataset_says_what_it_is(tmp_path: Path, case: Case, annotate: Annotate) -> None:
+def test_the_dataset_says_what_it_is(tmp_path: Path, case: MakeCase, annotate: Annotate) -> None:
     series = case()
     annotate(report(series.uid, [nodule(rois(sphere(), series))]))
     run(tmp_path)
@@ -172,7 +172,7 @@ def test_the_dataset_says_what_it_is(tmp_path: Path, case: Case, annotate: Annot
     assert (tmp_path / "lidc" / "masks" / "LIDC-IDRI-0001_01.nii.gz").is_file()
 
 
-def test_two_nodules_near_each_other_stay_two(tmp_path: Path, case: Case, annotate: Annotate) -> None:
+def test_two_nodules_near_each_other_stay_two(tmp_path: Path, case: MakeCase, annotate: Annotate) -> None:
     series = case()
     left, right = (20, 26, 12), (35, 26, 12)  # 10.5 mm apart, 5 mm in radius
     both = [nodule(rois(sphere(left, 5), series), 1) + nodule(rois(sphere(right, 5), series), 5) for _ in range(3)]
@@ -184,7 +184,7 @@ def test_two_nodules_near_each_other_stay_two(tmp_path: Path, case: Case, annota
         assert dice(in_series(tmp_path / "lidc" / entry["mask"]), sphere(centre, 5)) > 0.9
 
 
-def test_a_reader_counts_once_for_a_nodule(tmp_path: Path, case: Case, annotate: Annotate) -> None:
+def test_a_reader_counts_once_for_a_nodule(tmp_path: Path, case: MakeCase, annotate: Annotate) -> None:
     series = case()
     near, far = sphere((31, 26, 12), 3), sphere((35, 26, 12), 3)
     annotate(
@@ -197,7 +197,7 @@ def test_a_reader_counts_once_for_a_nodule(tmp_path: Path, case: Case, annotate:
 
 
 def test_a_reader_who_joins_two_nodules_does_not_break_the_others(
-    tmp_path: Path, case: Case, annotate: Annotate
+    tmp_path: Path, case: MakeCase, annotate: Annotate
 ) -> None:
     series = case()
     left, right = sphere((25, 26, 12), 3), sphere((35, 26, 12), 3.5)
@@ -206,13 +206,15 @@ def test_a_reader_who_joins_two_nodules_does_not_break_the_others(
     assert sorted(entry["malignancy"] for entry in run(tmp_path)) == [[1, 1], [5, 5, 3]]
 
 
-def test_nodules_below_3_mm_and_other_findings_are_passed_over(tmp_path: Path, case: Case, annotate: Annotate) -> None:
+def test_nodules_below_3_mm_and_other_findings_are_passed_over(
+    tmp_path: Path, case: MakeCase, annotate: Annotate
+) -> None:
     series = case()
     annotate(report(series.uid, [small(series) + nodule(rois(sphere(), series)), small(series)]))
     assert [entry["malignancy"] for entry in run(tmp_path)] == [[3]]
 
 
-def test_a_hole_is_taken_out_with_its_edge(tmp_path: Path, case: Case, annotate: Annotate) -> None:
+def test_a_hole_is_taken_out_with_its_edge(tmp_path: Path, case: MakeCase, annotate: Annotate) -> None:
     series = case()
     square = [(10, 10), (30, 10), (30, 30), (10, 30)]  # corners alone, as no real file has them
     hole = [(18, 18), (22, 18), (22, 22), (18, 22)]
@@ -225,7 +227,7 @@ def test_a_hole_is_taken_out_with_its_edge(tmp_path: Path, case: Case, annotate:
     np.testing.assert_array_equal(in_series(tmp_path / "lidc" / entry["mask"]), expected)
 
 
-def test_an_outline_around_nothing_is_the_nodule_itself(tmp_path: Path, case: Case, annotate: Annotate) -> None:
+def test_an_outline_around_nothing_is_the_nodule_itself(tmp_path: Path, case: MakeCase, annotate: Annotate) -> None:
     series = case()
     annotate(report(series.uid, [nodule(roi(series.instance_uids[4], [(10, 12), (11, 12), (11, 13)]))]))
     (entry,) = run(tmp_path)
@@ -234,13 +236,15 @@ def test_an_outline_around_nothing_is_the_nodule_itself(tmp_path: Path, case: Ca
 
 
 @pytest.mark.parametrize("namespace", ["", ' xmlns="http://www.nih.gov/idri"'], ids=["none", "another"])
-def test_the_namespace_does_not_matter(tmp_path: Path, case: Case, annotate: Annotate, namespace: str) -> None:
+def test_the_namespace_does_not_matter(tmp_path: Path, case: MakeCase, annotate: Annotate, namespace: str) -> None:
     series = case()
     annotate(report(series.uid, [nodule(rois(sphere(), series))], namespace))
     assert len(run(tmp_path)) == 1
 
 
-def test_xml_files_may_lie_in_a_folder_of_their_own_and_twice(tmp_path: Path, case: Case, annotate: Annotate) -> None:
+def test_xml_files_may_lie_in_a_folder_of_their_own_and_twice(
+    tmp_path: Path, case: MakeCase, annotate: Annotate
+) -> None:
     first, second = case("LIDC-IDRI-0001"), case("LIDC-IDRI-0002")
     annotate(report(first.uid, [nodule(rois(sphere(), first), 1)]), "xml/157/158.XML")
     annotate(report(second.uid, [nodule(rois(sphere(), second), 2)]), "xml/157/159.xml")
@@ -251,7 +255,7 @@ def test_xml_files_may_lie_in_a_folder_of_their_own_and_twice(tmp_path: Path, ca
     ]
 
 
-def test_two_series_of_a_patient_have_masks_of_their_own(tmp_path: Path, case: Case, annotate: Annotate) -> None:
+def test_two_series_of_a_patient_have_masks_of_their_own(tmp_path: Path, case: MakeCase, annotate: Annotate) -> None:
     for study in ("a", "b"):
         series = case(study=study)
         annotate(report(series.uid, [nodule(rois(sphere(), series))]), f"{study}.xml")
@@ -259,7 +263,7 @@ def test_two_series_of_a_patient_have_masks_of_their_own(tmp_path: Path, case: C
 
 
 def test_what_has_no_partner_or_is_no_volume_is_passed_over_with_a_warning(
-    tmp_path: Path, case: Case, annotate: Annotate, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, case: MakeCase, annotate: Annotate, caplog: pytest.LogCaptureFixture
 ) -> None:
     whole, bare, broken = case(), case("LIDC-IDRI-0002"), case("LIDC-IDRI-0003", leave_out=[4])
     annotate(report(whole.uid, [nodule(rois(sphere(), whole))]))
@@ -278,7 +282,7 @@ def test_what_has_no_partner_or_is_no_volume_is_passed_over_with_a_warning(
     assert "lonely.xml: its series 1.2.3" in warnings[3]
 
 
-def test_a_second_call_finds_its_work_done(tmp_path: Path, case: Case, annotate: Annotate) -> None:
+def test_a_second_call_finds_its_work_done(tmp_path: Path, case: MakeCase, annotate: Annotate) -> None:
     series = case()
     annotate(report(series.uid, [nodule(rois(sphere(), series))]))
     run(tmp_path)
@@ -288,7 +292,7 @@ def test_a_second_call_finds_its_work_done(tmp_path: Path, case: Case, annotate:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["download", "lidc"]
 
 
-def test_other_annotations_are_other_work(tmp_path: Path, case: Case, annotate: Annotate) -> None:
+def test_other_annotations_are_other_work(tmp_path: Path, case: MakeCase, annotate: Annotate) -> None:
     series = case()
     annotate(report(series.uid, [nodule(rois(sphere(), series), 1)]))
     run(tmp_path)
@@ -298,7 +302,7 @@ def test_other_annotations_are_other_work(tmp_path: Path, case: Case, annotate: 
 
 
 def test_equal_downloads_give_equal_bytes_wherever_the_pair_lies(
-    tmp_path: Path, case: Case, annotate: Annotate
+    tmp_path: Path, case: MakeCase, annotate: Annotate
 ) -> None:
     series = case()
     annotate(report(series.uid, [nodule(rois(sphere(), series))] * 2))
@@ -312,7 +316,7 @@ def test_equal_downloads_give_equal_bytes_wherever_the_pair_lies(
 
 
 def test_images_on_another_drive_are_named_in_full(
-    tmp_path: Path, case: Case, annotate: Annotate, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, case: MakeCase, annotate: Annotate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(path: object, start: object) -> str:
         raise ValueError("path is on mount 'C:', start on mount 'D:'")
@@ -324,7 +328,7 @@ def test_images_on_another_drive_are_named_in_full(
     assert os.path.isabs(entry["image"])
 
 
-def test_outlines_that_miss_each_other_still_give_a_mask(tmp_path: Path, case: Case, annotate: Annotate) -> None:
+def test_outlines_that_miss_each_other_still_give_a_mask(tmp_path: Path, case: MakeCase, annotate: Annotate) -> None:
     series = case()
     uid = series.instance_uids[12]
     ring = roi(uid, walk_around(sphere(CENTRE, 8)[:, :, 12])) + roi(
@@ -347,7 +351,7 @@ def test_outlines_that_miss_each_other_still_give_a_mask(tmp_path: Path, case: C
     ],
 )
 def test_a_damaged_xml_file_is_named(
-    tmp_path: Path, case: Case, annotate: Annotate, content: str, message: str
+    tmp_path: Path, case: MakeCase, annotate: Annotate, content: str, message: str
 ) -> None:
     case()
     annotate(content)
@@ -356,7 +360,9 @@ def test_a_damaged_xml_file_is_named(
 
 
 @pytest.mark.parametrize("malignancy", ["0", "6", "", "high"])
-def test_a_malignancy_outside_1_to_5_is_named(tmp_path: Path, case: Case, annotate: Annotate, malignancy: str) -> None:
+def test_a_malignancy_outside_1_to_5_is_named(
+    tmp_path: Path, case: MakeCase, annotate: Annotate, malignancy: str
+) -> None:
     series = case()
     annotate(report(series.uid, [nodule(rois(sphere(), series), malignancy)]))
     with pytest.raises(
@@ -365,7 +371,7 @@ def test_a_malignancy_outside_1_to_5_is_named(tmp_path: Path, case: Case, annota
         import_lidc(tmp_path / "download", tmp_path / "lidc")
 
 
-def test_a_malignancy_that_is_missing_is_named(tmp_path: Path, case: Case, annotate: Annotate) -> None:
+def test_a_malignancy_that_is_missing_is_named(tmp_path: Path, case: MakeCase, annotate: Annotate) -> None:
     series = case()
     annotate(report(series.uid, [nodule(rois(sphere(), series))]).replace("<malignancy>3</malignancy>", ""))
     with pytest.raises(ValueError, match=r"069\.xml gives nodule Nodule 001 the malignancy 'nothing'"):
@@ -387,7 +393,7 @@ SQUARE = ((10, 10), (10, 20), (20, 20), (20, 10))
     ids=["unknown slice", "too far", "nothing left", "no edge", "no number"],
 )
 def test_outlines_that_do_not_fit_the_series_are_named(
-    tmp_path: Path, case: Case, annotate: Annotate, slice_uid: str | None, points: Any, inclusion: str, message: str
+    tmp_path: Path, case: MakeCase, annotate: Annotate, slice_uid: str | None, points: Any, inclusion: str, message: str
 ) -> None:
     series = case()
     annotate(report(series.uid, [nodule(roi(slice_uid or series.instance_uids[3], points, inclusion))]))
@@ -396,7 +402,7 @@ def test_outlines_that_do_not_fit_the_series_are_named(
     assert [path.name for path in tmp_path.iterdir()] == ["download"]
 
 
-def test_two_reports_that_contradict_each_other_are_named(tmp_path: Path, case: Case, annotate: Annotate) -> None:
+def test_two_reports_that_contradict_each_other_are_named(tmp_path: Path, case: MakeCase, annotate: Annotate) -> None:
     series = case()
     annotate(report(series.uid, [nodule(rois(sphere(), series), 1)]), "a.xml")
     annotate(report(series.uid, [nodule(rois(sphere(), series), 2)]), "b.xml")
@@ -412,7 +418,7 @@ def test_a_series_without_patient_is_named(tmp_path: Path, annotate: Annotate) -
 
 
 def test_a_download_without_nodules_or_that_is_not_there_is_named(
-    tmp_path: Path, case: Case, annotate: Annotate
+    tmp_path: Path, case: MakeCase, annotate: Annotate
 ) -> None:
     with pytest.raises(FileNotFoundError, match="download is no folder"):
         import_lidc(tmp_path / "download", tmp_path / "lidc")

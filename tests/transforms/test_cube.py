@@ -14,7 +14,7 @@ from monai.transforms import LoadImage, SpatialResample
 from nibabel.affines import apply_affine
 from scipy.spatial.transform import Rotation
 
-from med3d_components.data.scans import open_scan
+from med3d_components.data.volumes import open_scan
 from med3d_components.transforms import LoadImageCubed
 from tests.data.dicom_files import write_series
 

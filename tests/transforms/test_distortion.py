@@ -10,7 +10,7 @@ from monai.data import MetaTensor
 from monai.transforms import Compose
 from scipy.stats import binomtest, chisquare, ks_2samp
 
-from med3d_components.data.dataset import DomainDataset
+from med3d_components.data.dataset import ScanDataset
 from med3d_components.transforms import RandBezierIntensityd, RandFlipsd, RandPaintd, RandPixelShuffled, distortion
 
 DRAWS = 2000
@@ -153,7 +153,7 @@ def test_the_seed_tells_the_result(distort: Any) -> None:
     image = cube()
     assert torch.equal(seeded(distort, 5, image), seeded(distort, 5, image))
     assert not torch.equal(seeded(distort, 5, image), seeded(distort, 6, image))
-    dataset = DomainDataset([{"image": image}], Compose([RandFlipsd("image"), distort]))
+    dataset = ScanDataset([{"image": image}], Compose([RandFlipsd("image"), distort]))
     assert torch.equal(dataset[0, 3]["image"], dataset[0, 3]["image"])
     assert not torch.equal(dataset[0, 3]["image"], dataset[0, 4]["image"])
 

@@ -10,7 +10,7 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose
 
-from med3d_components.data.dataset import DomainDataset
+from med3d_components.data.dataset import ScanDataset
 from med3d_components.transforms import RandRegionOfInterestd
 
 SPACING = np.array([0.8, 1.0, 2.5])
@@ -189,7 +189,7 @@ def test_a_single_voxel_gives_a_region_of_one(degrees: float) -> None:
 
 def test_regions_follow_the_seed_of_the_dataset() -> None:
     transform = Compose([RandRegionOfInterestd(["image", "label"], "label", 5, 5, 10)])
-    dataset = DomainDataset([sample()], transform)
+    dataset = ScanDataset([sample()], transform)
     first, second, third = dataset[0, 3], dataset[0, 4], dataset[0, 3]
     assert torch.equal(first["image"].as_tensor(), third["image"].as_tensor())
     assert not torch.equal(first["label"].affine, second["label"].affine)

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from med3d_components.data import DataError, DomainDataset
+from med3d_components.data import DataError, ScanDataset
 from med3d_components.utils import as_flag
 from med3d_components.utils.causes import explain, show_cause
 from med3d_components.utils.options import check_value
@@ -68,7 +68,7 @@ def broken(item: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_error_of_a_real_worker_ends_in_the_line_of_its_file(workers: int) -> None:
-    loader: DataLoader[Any] = DataLoader(DomainDataset([{"image": "a.nii"}], broken), num_workers=workers)
+    loader: DataLoader[Any] = DataLoader(ScanDataset([{"image": "a.nii"}], broken), num_workers=workers)
     error = raised(lambda: next(iter(loader)))
     assert isinstance(error, DataError)
     assert explain(wrap(error)) == "a.nii: cut off"

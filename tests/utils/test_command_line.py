@@ -5,20 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from med3d_components.utils import as_flag, run_commands
-
-
-@pytest.mark.parametrize("value", [True, "true", "True", "TRUE"])
-def test_true_in_any_case_is_true(value: bool | str) -> None:
-    assert as_flag("resume", value) is True
-    assert as_flag("resume", str(value).lower().replace("true", "False")) is False
-
-
-@pytest.mark.parametrize("value", ["yes", 1, "", None])
-def test_anything_else_is_no_flag(value: str) -> None:
-    with pytest.raises(ValueError, match="must be true or false"):
-        as_flag("resume", value)
-
+from med3d_components.utils import run_commands
 
 COMMANDS = """
 print("imported")
@@ -93,5 +80,5 @@ def test_help_is_printed_and_nothing_imported(
 
 def test_a_foreseen_error_of_a_command_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        run_commands({"flag": "med3d_components.utils.command_line:as_flag"}, None, ["flag", "flag", "x"])
+        run_commands({"flag": "med3d_components.utils.checks:as_flag"}, None, ["flag", "flag", "x"])
     assert capsys.readouterr().err == "error: flag is 'x', but must be true or false.\n"

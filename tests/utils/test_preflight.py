@@ -12,7 +12,7 @@ import torch
 from monai.bundle import ConfigParser
 
 from med3d_components.utils import preflight as module
-from med3d_components.utils.causes import show_cause
+from med3d_components.utils.causes import root_cause, show_cause
 from med3d_components.utils.preflight import check_options, preflight
 
 PROGRAM = os.path.join("x", "monai", "bundle", "__main__.py")
@@ -55,15 +55,11 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     return Run(tmp_path, monkeypatch)
 
 
-def cause(error: BaseException) -> BaseException:
-    return error if error.__cause__ is None else cause(error.__cause__)
-
-
 def line(run: Run, *typed: str, **changes: Any) -> str:
     """Return the text of the error that a run is refused with."""
     with pytest.raises((ValueError, RuntimeError)) as caught:
         run(*typed, **changes)
-    return str(cause(caught.value))
+    return str(root_cause(caught.value))
 
 
 def test_values_from_python_are_checked_as_those_of_a_command_line(run: Run) -> None:

@@ -58,7 +58,7 @@ def test_a_setting_prints_its_parts_and_one_number_is_a_cube(
     plan_memory("lung_segmentation", patch_size=100, table="false")
     assert cubic == [(100, 2)]
     output = capsys.readouterr().out
-    assert output.startswith("Region 100x100x100, batch size 2:")
+    assert output.startswith("Patch 100x100x100, batch size 2:")
     assert re.search(r"activations +2\.00 GB", output)
     assert re.search(r"sum +2\.00 GB", output)
 
@@ -68,7 +68,7 @@ def test_the_region_is_that_of_the_bundle_unless_it_is_given(
 ) -> None:
     plan_memory("liver_ct_fine_segmentation", batch_size=1, table=False)
     assert cubic == [(128, 1)]
-    assert capsys.readouterr().out.startswith("Region 128x128x128, batch size 1:")
+    assert capsys.readouterr().out.startswith("Patch 128x128x128, batch size 1:")
 
 
 @pytest.mark.slow

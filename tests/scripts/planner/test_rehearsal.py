@@ -53,7 +53,7 @@ def test_the_default_setting_is_that_of_the_config() -> None:
         ("lungs", [16] * 3, 1, {}, "There is no bundle lungs; there are genesis_pretraining,"),
         ("lung_segmentation", [16] * 3, 1, {"dept": 10}, "did you mean --depth?"),
         ("lung_segmentation", [16] * 3, 1, {"xyz": 10}, "--xyz is no id of the bundle lung_segmentation; --help"),
-        ("lung_segmentation", [16, 16], 1, {}, r"patch_size is \[16, 16\], but must be three integers, each 1 or more"),
+        ("lung_segmentation", [16, 16], 1, {}, r"patch_size is \[16, 16\], but must be one or three integers"),
         ("lung_segmentation", [16] * 3, 0, {}, "batch_size is 0, but must be an integer, 1 or more"),
         ("lung_segmentation", [16] * 3, 1, {"depth": 11}, "^depth is 11, but must be 10, 18"),
     ],

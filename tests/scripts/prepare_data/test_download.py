@@ -9,7 +9,7 @@ import pytest
 from monai.apps import DecathlonDataset
 
 from med3d_components.data.domains import DOMAINS_3DSEG8
-from med3d_components.prepare.decathlon import Scan, write_domain
+from med3d_components.prepare.decathlon import LabelledScan, write_domain
 from tests.scripts.prepare_data.conftest import last_line
 
 TASK = "Task09_Spleen"
@@ -20,7 +20,7 @@ def archive(tmp_path, monkeypatch):
     """Make a small archive of a task, with stray files, stand in for the public one; return where it is."""
     folder = tmp_path / "public" / TASK
     label = np.zeros((3, 4, 5), np.uint8)
-    write_domain(folder, DOMAINS_3DSEG8[TASK], {"a": lambda: Scan(label, label, np.eye(4))}, "", {})
+    write_domain(folder, DOMAINS_3DSEG8[TASK], {"a": lambda: LabelledScan(label, label, np.eye(4))}, "", {})
     (folder / "imagesTr" / "._a.nii.gz").write_bytes(b"stray")
     path = tmp_path / "public" / f"{TASK}.tar"
     with tarfile.open(path, "w") as tar:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from med3d_components.data.domains import DOMAINS_3DSEG8
-from med3d_components.prepare.decathlon import Scan, write_domain
+from med3d_components.prepare.decathlon import LabelledScan, write_domain
 from tests.scripts.prepare_data.conftest import (
     contents,
     last_line,
@@ -25,7 +25,10 @@ AFFINE = np.diag([-0.8, 0.8, 2.5, 1])
 
 def write_msd(folder, numbers, task=TASK, **more):
     """Write a folder like the download of a task, with scans for the test and strays of the packing computer."""
-    scans = {f"liver_{n}": lambda n=n: Scan(volume().astype(np.int16), mask(value=1 + n % 2), AFFINE) for n in numbers}
+    scans = {
+        f"liver_{n}": lambda n=n: LabelledScan(volume().astype(np.int16), mask(value=1 + n % 2), AFFINE)
+        for n in numbers
+    }
     write_domain(folder, DOMAINS_3DSEG8[task], scans, "", more)
     (folder / "imagesTs").mkdir()
     (folder / "imagesTs" / "liver_132.nii.gz").write_bytes(b"no label")

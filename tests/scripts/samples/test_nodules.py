@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
 
 from med3d_components.data.nodules import list_nodules
-from med3d_components.prepare.decathlon import Scan
+from med3d_components.prepare.decathlon import LabelledScan
 from scripts.samples import write_nodules
 from scripts.samples.nodules import Nodule, draw_nodules, make_patient
 
-Patient = tuple[Scan, list[Nodule]]
+Patient = tuple[LabelledScan, list[Nodule]]
 
 
 @pytest.fixture(scope="module")
@@ -23,11 +23,11 @@ def patients() -> list[Patient]:
     return [make_patient(index) for index in range(4)]
 
 
-def each_nodule(patients: list[Patient]) -> list[tuple[Scan, NDArray[np.bool_], Nodule]]:
+def each_nodule(patients: list[Patient]) -> list[tuple[LabelledScan, NDArray[np.bool_], Nodule]]:
     return [(scan, scan.label == i + 1, nodule) for scan, nodules in patients for i, nodule in enumerate(nodules)]
 
 
-def width(scan: Scan, mask: NDArray[np.bool_]) -> float:
+def width(scan: LabelledScan, mask: NDArray[np.bool_]) -> float:
     """Return the diameter in mm of the ball of the mask's volume."""
     return float(np.cbrt(6 / np.pi * mask.sum() * abs(np.linalg.det(scan.affine[:3, :3]))))
 

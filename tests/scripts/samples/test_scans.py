@@ -12,7 +12,7 @@ from scipy.ndimage import distance_transform_edt
 from med3d_components.data.domains import DOMAINS_3DSEG8
 from med3d_components.metrics import AverageLabelDice
 from med3d_components.metrics.cases import UNNAMED
-from med3d_components.prepare.decathlon import Scan
+from med3d_components.prepare.decathlon import LabelledScan
 from scripts.samples import make_scan, write_sample
 from scripts.samples.recipes import RECIPES, SYNTHETIC_DOMAINS
 from scripts.samples.scans import voxel_centers
@@ -26,7 +26,7 @@ THIN = {("Task08_HepaticVessel", 1)}
 
 
 @pytest.fixture(scope="module")
-def scans() -> dict[str, list[Scan]]:
+def scans() -> dict[str, list[LabelledScan]]:
     return {domain: [make_scan(domain, index) for index in range(CASES)] for domain in DOMAINS}
 
 
@@ -63,7 +63,9 @@ def test_the_label_of_a_place_does_not_depend_on_the_grid(domain: str) -> None:
 
 
 @pytest.mark.parametrize("domain", WHOLE)
-def test_every_scan_shows_every_class_large_enough_for_a_stride_of_8(domain: str, scans: dict[str, list[Scan]]) -> None:
+def test_every_scan_shows_every_class_large_enough_for_a_stride_of_8(
+    domain: str, scans: dict[str, list[LabelledScan]]
+) -> None:
     spacing = np.median([np.linalg.norm(scan.affine[:3, :3], axis=0).mean() for scan in scans[domain]])
     for scan in scans[domain]:
         assert set(np.unique(scan.label)) == set(range(len(SYNTHETIC_DOMAINS[domain].classes)))
@@ -74,7 +76,7 @@ def test_every_scan_shows_every_class_large_enough_for_a_stride_of_8(domain: str
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
-def test_scans_vary_in_grid_anatomy_and_orientation(domain: str, scans: dict[str, list[Scan]]) -> None:
+def test_scans_vary_in_grid_anatomy_and_orientation(domain: str, scans: dict[str, list[LabelledScan]]) -> None:
     affines = [scan.affine for scan in scans[domain]]
     spacings = np.array([np.linalg.norm(affine[:3, :3], axis=0) for affine in affines])
     assert len(np.unique(spacings.round(3), axis=0)) == CASES
@@ -88,7 +90,7 @@ def test_scans_vary_in_grid_anatomy_and_orientation(domain: str, scans: dict[str
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
-def test_scans_have_the_size_and_scale_of_their_modality(domain: str, scans: dict[str, list[Scan]]) -> None:
+def test_scans_have_the_size_and_scale_of_their_modality(domain: str, scans: dict[str, list[LabelledScan]]) -> None:
     facts = SYNTHETIC_DOMAINS[domain]
     for scan in scans[domain]:
         assert scan.image.dtype == np.int16
@@ -101,7 +103,7 @@ def test_scans_have_the_size_and_scale_of_their_modality(domain: str, scans: dic
             assert 0 <= low < middle < high < 8000
 
 
-def test_mr_scans_have_scales_of_their_own(scans: dict[str, list[Scan]]) -> None:
+def test_mr_scans_have_scales_of_their_own(scans: dict[str, list[LabelledScan]]) -> None:
     highest = [np.percentile(scan.image, 99) for scan in scans["Task04_Hippocampus"]]
     assert max(highest) > 1.2 * min(highest)
 
@@ -172,7 +174,7 @@ def test_the_scans_of_a_seed_stay_the_same_as_long_as_the_version_does(
     assert scan.label.sum() == pytest.approx(label, abs=2)
 
 
-def test_the_lungs_lie_on_their_sides_and_hold_litres_of_air(scans: dict[str, list[Scan]]) -> None:
+def test_the_lungs_lie_on_their_sides_and_hold_litres_of_air(scans: dict[str, list[LabelledScan]]) -> None:
     for scan in scans["Synthetic_Lungs"]:
         litre = abs(np.linalg.det(scan.affine[:3, :3])) / 1e6
         for label, side in ((1, 1), (2, -1)):

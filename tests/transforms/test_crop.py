@@ -10,9 +10,9 @@ from monai.data import DataLoader, MetaTensor
 from monai.transforms import Compose
 from scipy.stats import chisquare
 
-from med3d_components.data.dataset import DomainDataset
-from med3d_components.transforms import RandFlipsd, RandTissueCropd
-from med3d_components.transforms.tissue import tissue_share
+from med3d_components.data.dataset import ScanDataset
+from med3d_components.transforms import RandFlipsd, RandForegroundCropd, RandTissueCropd
+from med3d_components.transforms.crop import tissue_share
 
 AFFINE = torch.tensor([[0.7, 0, 0, -90], [0, -0.7, 0, 80], [0, 0, 1.25, -300], [0, 0, 0, 1]], dtype=torch.float64)
 SMALL: dict[str, Any] = {"region": (8, 8, 6), "margin": (10, 10, 5)}
@@ -97,7 +97,7 @@ def test_without_a_cube_of_lung_that_with_the_least_tissue_is_taken(caplog: pyte
     options: dict[str, Any] = {**SMALL, "margin": (0, 0, 0), "max_tissue": 0.1, "tries": 30}
     data["image"][..., ::2] = 40  # half of a cube at least
     transform = RandTissueCropd(["image", "place"], **options, count=20).set_random_state(0)
-    with caplog.at_level(logging.DEBUG, "med3d_components.transforms.tissue"):
+    with caplog.at_level(logging.DEBUG, "med3d_components.transforms.crop"):
         found = starts(transform, data)
     assert len(found) == 20
     assert (found[:, 0] >= 24 - 2).mean() > 0.8
@@ -155,14 +155,14 @@ def test_a_scan_smaller_than_the_cube_is_padded_with_its_lowest_value(dtype: tor
 
 def test_a_loader_makes_one_batch_of_the_cubes() -> None:
     crop = RandTissueCropd(["image", "place"], **SMALL, count=3)
-    loader = DataLoader(DomainDataset([scan()], Compose([crop, RandFlipsd(["image", "place"])])), batch_size=1)
+    loader = DataLoader(ScanDataset([scan()], Compose([crop, RandFlipsd(["image", "place"])])), batch_size=1)
     batch = next(iter(loader))
     assert batch["image"].shape == (3, 1, 8, 8, 6)
     assert batch["case"]["name"] == ["1"] * 3
 
 
 def test_cubes_follow_the_seed_of_the_dataset() -> None:
-    dataset = DomainDataset([scan()], Compose([RandTissueCropd("image", **SMALL, count=2)]))
+    dataset = ScanDataset([scan()], Compose([RandTissueCropd("image", **SMALL, count=2)]))
     first, again, other = dataset[0, 3], dataset[0, 3], dataset[0, 4]
     assert all(torch.equal(one["image"], two["image"]) for one, two in zip(first, again, strict=True))
     assert not torch.equal(first[0]["image"], first[1]["image"])
@@ -193,3 +193,52 @@ def test_volumes_that_do_not_fit_are_named() -> None:
 def test_impossible_options_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         RandTissueCropd("image", **options)
+
+
+def test_crops_have_the_size_of_the_domain_and_follow_the_seed() -> None:
+    image = torch.rand(1, 30, 12, 20)
+    crop = RandForegroundCropd(["image", "label"], {"a": (16, 16, 16), "b": (8, 8, 8)})
+    sample = {"image": image, "label": (image > 0.9).float()}
+    for domain, size in (("a", 16), ("b", 8)):
+        crop.set_random_state(3)
+        first = crop({**sample, "domain": domain})
+        assert first["image"].shape == first["label"].shape == (1, size, size, size)
+        assert torch.equal(first["label"], (first["image"] > 0.9).float())
+        crop({**sample, "domain": domain})
+        crop.set_random_state(3)
+        assert torch.equal(crop({**sample, "domain": domain})["image"], first["image"])
+
+
+def test_half_of_the_crops_are_centred_on_the_foreground() -> None:
+    label = torch.zeros(1, 64, 64, 64)
+    label[0, 30:33, 30:33, 30:33] = 1
+    crop = RandForegroundCropd(["image", "label"], {"a": (8, 8, 8)}).set_random_state(0)
+    found = sum(bool(crop({"image": label, "label": label})["label"].any()) for _ in range(100))
+    assert 35 <= found <= 65
+
+
+def test_every_voxel_of_foreground_and_of_background_may_be_the_centre() -> None:
+    label = torch.zeros(1, 4, 5, 6)
+    label[0, 1:3, 2:4, 0:2] = torch.tensor([[[1, 2], [0, 1]], [[0, 0], [1, 1]]])
+    crop = RandForegroundCropd("label", (1, 1, 1)).set_random_state(0)
+    centers = []
+    for _ in range(3000):
+        crop({"label": label})
+        centers.append(tuple(crop.center))
+    counts = {voxel: centers.count(voxel) for voxel in np.ndindex(4, 5, 6)}
+    inside = [counts[voxel] for voxel in counts if label[0][voxel] > 0]
+    outside = [counts[voxel] for voxel in counts if label[0][voxel] == 0]
+    # Both are 1500 by expectation, spread evenly.
+    assert 1400 < sum(inside) < 1600
+    assert 240 < min(inside) <= max(inside) < 360
+    assert 1 <= min(outside) <= max(outside) < 30
+
+
+def test_a_label_that_is_all_foreground_is_cropped_too() -> None:
+    full = {"image": torch.rand(1, 9, 8, 7), "label": torch.ones(1, 9, 8, 7)}
+    assert RandForegroundCropd(["image", "label"], (4, 4, 4))(full)["label"].all()
+
+
+def test_a_label_without_foreground_gives_crops_from_everywhere() -> None:
+    empty = {"image": torch.rand(1, 20, 20, 20), "label": torch.zeros(1, 20, 20, 20)}
+    assert RandForegroundCropd(["image", "label"], {"a": (8, 8, 8)})(empty)["image"].shape == (1, 8, 8, 8)

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from med3d_components.data import NoduleDatalist, SegmentationDatalist
-from med3d_components.data.draw import draw_patients, take_share
+from med3d_components.data.splits import draw_patients, take_share
 from tests.conftest import MakeDomain
-from tests.data.test_datalist import edit
+from tests.data.test_datalists import edit
 from tests.data.test_nodules import scored, write_nodules
 
 SHARES = (0.001, 0.1, 0.25, 0.5, 1)

@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
+from med3d_components.utils.checks import is_number
+
 __all__ = ["draw_fold", "draw_key", "draw_patients", "draw_split", "take_share"]
 
 T = TypeVar("T")
@@ -35,8 +37,7 @@ def take_share(drawn: Sequence[T], train_share: float) -> list[T]:
         >>> take_share(["a", "b", "c", "d"], 0.5)
         ['a', 'b']
     """
-    is_number = isinstance(train_share, int | float) and not isinstance(train_share, bool)
-    if not (is_number and 0 < train_share <= 1):
+    if not (is_number(train_share) and 0 < train_share <= 1):
         raise ValueError(f"train_share is {train_share!r}, but must be a number above 0 and at most 1.")
     return list(drawn[: max(1, round(train_share * len(drawn)))])
 

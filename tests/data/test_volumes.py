@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import itk
+import nibabel as nib
+import numpy as np
+import pytest
+
+from med3d_components.data.volumes import Header, case_name, list_images, list_volumes, open_scan, read_header
+from tests.data.dicom_files import write_series
+
+AFFINE = np.array([[0, -0.8, 0, 5], [0, 0, 2, 6], [1.5, 0, 0, -7], [0, 0, 0, 1]])
+
+
+def test_files_and_dicom_folders_are_listed_and_anything_else_is_left_out(tmp_path: Path) -> None:
+    for name in ("b.nrrd", "a.nii.gz", "notes.txt", "._a.nii.gz"):
+        (tmp_path / name).touch()
+    (tmp_path / "empty").mkdir()
+    write_series(tmp_path / "c", np.zeros((4, 5, 3)), np.eye(4))
+    names = ["a.nii.gz", "b.nrrd", "c"]
+    assert [path.name for path in list_volumes(tmp_path)] == names
+    assert list_images(tmp_path) == [{"image": str(tmp_path / name)} for name in names]
+    for name in names:
+        assert list_volumes(tmp_path / name) == [tmp_path / name]
+    for path in (tmp_path / "none", tmp_path / "notes.txt", tmp_path / "empty"):
+        with pytest.raises(FileNotFoundError, match=r"holds no volume; give a \.nii, .* file"):
+            list_volumes(path)
+
+
+def test_a_dicom_folder_that_is_no_single_series_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    for uid in ("1.2.3", "1.2.4"):
+        write_series(tmp_path / "two", np.zeros((4, 5, 3)), np.eye(4), series_uid=uid)
+    with pytest.raises(ValueError, match="series"):
+        list_images(tmp_path)
+
+
+def test_two_volumes_whose_results_would_have_one_name_are_refused(tmp_path: Path) -> None:
+    for name in ("ct.nii.gz", "ct.nrrd"):
+        (tmp_path / name).touch()
+    with pytest.raises(ValueError, match=r"ct\.nii\.gz and .*ct\.nrrd have one name"):
+        list_images(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [("x/scan.nii.gz", "scan"), ("scan.NII", "scan"), ("scan.v1.nrrd", "scan.v1"), ("series.1", "series.1")],
+)
+def test_the_name_of_a_case_is_that_of_its_file_without_the_format(path: str, name: str) -> None:
+    assert case_name(path) == name
+
+
+def save(path: Path, shape: tuple[int, ...], affine: np.ndarray) -> Path:
+    nib.save(nib.Nifti1Image(np.random.default_rng(0).normal(size=shape).astype(np.float32), affine), path)
+    return path
+
+
+def test_size_and_spacing_are_given_along_the_axes_of_ras(tmp_path: Path) -> None:
+    # Array axes run superior, left, anterior, at 3, 1 and 2 mm.
+    affine = np.array([[0, -1, 0, 0], [0, 0, 2, 0], [3, 0, 0, 0], [0, 0, 0, 1]], dtype=float)
+    header = read_header(save(tmp_path / "a.nii.gz", (5, 6, 7), affine))
+    assert header == Header(size=(6, 7, 5), spacing=(1.0, 2.0, 3.0), channels=1)
+
+
+def test_the_fourth_axis_counts_channels(tmp_path: Path) -> None:
+    assert read_header(save(tmp_path / "a.nii", (5, 6, 7, 4), np.eye(4))).channels == 4
+
+
+def test_a_truncated_gzip_file_is_recognised_by_its_header_alone(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.nii.gz", (30, 30, 30), np.eye(4))
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(ValueError, match=r"a\.nii\.gz is cut off"):
+        read_header(path)
+
+
+def test_a_gzip_file_of_several_members_is_read_in_full_before_it_is_judged(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.nii", (20, 20, 20), np.eye(4))
+    content = path.read_bytes()
+    joined = tmp_path / "b.nii.gz"
+    joined.write_bytes(gzip.compress(content[:9000]) + gzip.compress(content[9000:]))
+    assert read_header(joined).size == (20, 20, 20)
+    joined.write_bytes(gzip.compress(content[:9000]) + gzip.compress(content[9000:-500]))
+    with pytest.raises(ValueError, match="cut off"):
+        read_header(joined)
+
+
+@pytest.mark.parametrize("spacing", [0.0, np.nan])
+def test_a_spacing_that_is_none_is_an_error(tmp_path: Path, spacing: float) -> None:
+    image = nib.Nifti1Image(np.zeros((4, 4, 4), np.float32), None)
+    image.header["pixdim"][1] = spacing
+    image.header.set_sform(np.diag([spacing, 1, 1, 1]), code=1)
+    image.header.set_qform(None, code=0)
+    path = tmp_path / "a.nii"
+    header = image.header.copy()
+    path.write_bytes(header.binaryblock + b"\0" * 4 + bytes(4 * 4 * 4 * 4))
+    with pytest.raises(ValueError, match="no valid spacing"):
+        read_header(path)
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_a_voxel_size_of_zero_that_readers_take_for_1_mm_is_an_error_unless_it_may_be_missing(
+    tmp_path: Path, code: int
+) -> None:
+    image = nib.Nifti1Image(np.zeros((4, 5, 6), np.uint8), np.diag([0.7, 0.7, 2, 1]))
+    image.header.set_sform(np.diag([0.7, 0.7, 2, 1]), code=code)
+    image.header.set_qform(None, code=0)
+    image.header["pixdim"][1:4] = 0
+    path = tmp_path / "a.nii"
+    path.write_bytes(image.header.binaryblock + b"\0" * 4 + bytes(4 * 5 * 6))
+    with pytest.raises(ValueError, match=r"no valid spacing \(0 x 0 x 0 mm\)"):
+        read_header(path)
+    header = read_header(path, need_spacing=False)
+    assert header.size == (4, 5, 6)
+    assert np.isnan(header.spacing).all()
+
+
+def test_missing_foreign_and_flat_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"none\.nii does not exist"):
+        read_header(tmp_path / "none.nii")
+    foreign = tmp_path / "page.nii.gz"
+    foreign.write_text("<html>")
+    with pytest.raises(ValueError, match=r"page\.nii\.gz is not a readable NIfTI file"):
+        read_header(foreign)
+    with pytest.raises(ValueError, match=r"has shape \(5, 6\)"):
+        read_header(save(tmp_path / "flat.nii", (5, 6), np.eye(4)))
+
+
+def test_a_box_is_read_as_it_lies_in_the_file(tmp_path: Path) -> None:
+    volume = np.random.default_rng(0).integers(-1000, 1000, (7, 8, 9)).astype(np.int16)
+    nib.save(nib.Nifti1Image(volume, AFFINE), tmp_path / "a.nii.gz")
+    nib.save(nib.Nifti1Image(volume[..., None], AFFINE), tmp_path / "b.nii")
+    itk.imwrite(itk.imread(str(tmp_path / "a.nii.gz")), str(tmp_path / "c.nrrd"))
+    for name in ("a.nii.gz", "b.nii", "c.nrrd"):
+        scan = open_scan(tmp_path / name)
+        assert scan.shape == (7, 8, 9)
+        assert scan.affine == pytest.approx(AFFINE, abs=1e-5)
+        assert scan.read().dtype == np.float32
+        assert np.array_equal(scan.read(), volume)
+        assert np.array_equal(scan.read((1, 2, 3), (4, 8, 4)), volume[1:4, 2:8, 3:4])
+
+
+def test_a_file_that_changed_is_opened_anew(tmp_path: Path) -> None:
+    path = tmp_path / "a.nii"
+    for size in (4, 5):
+        nib.save(nib.Nifti1Image(np.zeros((size, size, size), np.float32), np.eye(4)), path)
+        assert open_scan(path).shape == (size, size, size)
+
+
+def test_a_given_spacing_keeps_directions_and_the_first_voxel(tmp_path: Path) -> None:
+    nib.save(nib.Nifti1Image(np.zeros((4, 5, 6), np.float32), AFFINE), tmp_path / "a.nii")
+    expected = AFFINE.copy()
+    expected[:3, :3] = AFFINE[:3, :3] / (1.5, 0.8, 2) * (3, 4, 5)
+    assert open_scan(tmp_path / "a.nii", [3, 4, 5]).affine == pytest.approx(expected)
+    assert open_scan(tmp_path / "a.nii").affine == pytest.approx(AFFINE)
+
+
+def test_a_point_is_inside_up_to_the_faces_of_the_outer_voxels(tmp_path: Path) -> None:
+    nib.save(nib.Nifti1Image(np.zeros((4, 5, 6), np.float32), np.diag([1.0, 2, 3, 1])), tmp_path / "a.nii")
+    scan = open_scan(tmp_path / "a.nii")
+    for inside in ((-0.4, 0, 0), (3.4, 8.9, 16.4)):
+        scan.check_inside(inside)
+    for outside in ((-0.6, 0, 0), (0, 9.1, 0), (0, 0, 16.6)):
+        with pytest.raises(ValueError, match=r"-0\.5 to 3\.5, -1\.0 to 9\.0, -1\.5 to 16\.5 mm \(RAS\)"):
+            scan.check_inside(outside)
+
+
+def test_what_is_no_scan_is_named(tmp_path: Path) -> None:
+    for name in ("page.nrrd", "page.mha", "page.nii.gz"):
+        (tmp_path / name).write_text("<html>")
+        with pytest.raises(ValueError, match=rf"{name} is not a readable"):
+            open_scan(tmp_path / name)
+    itk.imwrite(itk.image_from_array(np.zeros((2, 4, 5, 6), np.float32)), str(tmp_path / "4d.mha"))
+    with pytest.raises(ValueError, match=r"4d\.mha has 4 dimensions and 1 channels"):
+        open_scan(tmp_path / "4d.mha")
+    colour = itk.image_from_array(np.zeros((4, 5, 6, 3), np.uint8), is_vector=True)
+    itk.imwrite(colour, str(tmp_path / "colour.mha"))
+    with pytest.raises(ValueError, match=r"colour\.mha has 3 dimensions and 3 channels"):
+        open_scan(tmp_path / "colour.mha")
