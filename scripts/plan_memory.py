@@ -1,8 +1,8 @@
 """Predict the memory that training a bundle needs, and the largest setting that fits into a given memory.
 
-    python scripts/plan_memory.py --bundle lung_segmentation                        # the table
-    python scripts/plan_memory.py --bundle lung_segmentation --region 128           # and this
-    python scripts/plan_memory.py --bundle lung_segmentation --region 64 --measure  # and a run
+    python scripts/plan_memory.py --bundle lung_segmentation                            # the table
+    python scripts/plan_memory.py --bundle lung_segmentation --patch_size 128           # and this
+    python scripts/plan_memory.py --bundle lung_segmentation --patch_size 64 --measure  # and a run
 
 Every other option is one of the bundle's training, such as --depth 10, --precision bf16 or --checkpointing true.
 Nothing is computed and no data are needed: the training runs on tensors without content. A prediction is of the

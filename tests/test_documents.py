@@ -1,14 +1,20 @@
-"""The Python examples of the documents, run as a reader would."""
+"""The examples of the documents: Python is run, and commands have options that there are."""
 
 from __future__ import annotations
 
+import json
 import re
+import runpy
+import shlex
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 
+from med3d_components.utils.help import read_declaration
+from med3d_components.utils.option_help import option_names
+from med3d_components.utils.options import RENAMED
 from tests.conftest import ROOT
 
 
@@ -33,3 +39,49 @@ def test_the_recipe_of_the_demonstration_normalises_the_voxels_above_zero_and_ke
     assert float(above.mean()) == pytest.approx(0, abs=1e-4)
     assert float(above.std(unbiased=False)) == pytest.approx(1, abs=1e-4)
     assert out["label"].unique().tolist() == [0, 2]
+
+
+def commands(text: str) -> list[list[str]]:
+    """Return the commands of a document that run a bundle or a script, in words."""
+    blocks = re.findall(r"```(?:bash|sh)\n(.*?)```", text, re.DOTALL)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    words = [shlex.split(line, comments=True) for line in lines]
+    return [line for line in words if "monai.bundle" in line or any(word.startswith("scripts/") for word in line)]
+
+
+def options_there_are(words: list[str]) -> set[str] | None:
+    """Return the options of a command's program, None where it takes others too or is MONAI's own."""
+    if "monai.bundle" in words:
+        configs = re.findall(r"bundles/\w+/configs/\w+\.json", words[words.index("--config_file") + 1])
+        names = [option_names(json.loads((ROOT / path).read_text(encoding="utf-8"))) for path in configs]
+        return {"config_file"}.union(*names) if names else None
+    script = next(word for word in words if word.startswith("scripts/"))
+    alone = re.search(r'run_commands\("([\w.:]+)"', (ROOT / script).read_text(encoding="utf-8"))
+    command = (
+        runpy.run_path(str(ROOT / script))["COMMANDS"][words[words.index(script) + 1]] if alone is None else alone[1]
+    )
+    declared = read_declaration(command)
+    return {"cpu", *(option.name for option in declared.options)} if declared.others is None else None
+
+
+DOCUMENTS = sorted(
+    [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("*/*/docs/*.md"), *ROOT.glob("apps/*/*.md")]
+)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_commands_of_a_document_have_the_options_that_there_are(path: Path) -> None:
+    for words in commands(path.read_text(encoding="utf-8")):
+        known = options_there_are(words)
+        program = next(index for index, word in enumerate(words) if word == "monai.bundle" or word.endswith(".py"))
+        typed = {word[2:].partition("=")[0] for word in words[program:] if word.startswith("--")}
+        assert typed <= known if known else not typed & RENAMED.keys(), words
+
+
+def test_an_option_that_is_gone_is_found_in_a_document() -> None:
+    text = (
+        "```bash\npython -m monai.bundle run training --config_file bundles/lung_segmentation/configs/train.json \\\n"
+    )
+    (words,) = commands(text + "    --region 96\n```")
+    assert "patch_size" in (options_there_are(words) or ())
+    assert "region" not in (options_there_are(words) or ())
