@@ -51,15 +51,15 @@ def fit_rates(rates: Sequence[int], feature_size: int, scaled: bool = False) -> 
     _check_rates(rates)
     stride = DilatedResNet.output_stride
     if feature_size < 2:
-        raise ValueError(f"No atrous rate fits a map of {feature_size} voxel; choose a region above {stride} voxels.")
+        raise ValueError(f"No atrous rate fits a map of {feature_size} voxel; choose a patch above {stride} voxels.")
     largest = max(rates)
     if scaled:
         limit = min(largest, feature_size // 2)
         return tuple(-(-rate * limit // largest) for rate in rates)
     if largest >= feature_size:
         raise ValueError(
-            f"Atrous rate {largest} sees nothing but padding in a region of {stride * feature_size} voxels, whose "
-            f"feature map has {feature_size} along its shortest axis: choose rates below {feature_size}, a region of "
+            f"Atrous rate {largest} sees nothing but padding in a patch of {stride * feature_size} voxels, whose "
+            f"feature map has {feature_size} along its shortest axis: choose rates below {feature_size}, a patch of "
             f"at least {stride * (largest + 1)} voxels, or scaled=True."
         )
     return tuple(rates)

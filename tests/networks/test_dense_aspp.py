@@ -34,8 +34,8 @@ def test_scaled_rates_stay_different_where_the_map_has_room_for_them(feature_siz
 def test_rates_are_kept_if_all_are_below_the_map_and_refused_otherwise() -> None:
     assert fit_rates([24, 3], feature_size=25) == (24, 3)
     message = (
-        "Atrous rate 24 sees nothing but padding in a region of 192 voxels, whose feature map has 24 along its "
-        "shortest axis: choose rates below 24, a region of at least 200 voxels, or scaled=True."
+        "Atrous rate 24 sees nothing but padding in a patch of 192 voxels, whose feature map has 24 along its "
+        "shortest axis: choose rates below 24, a patch of at least 200 voxels, or scaled=True."
     )
     with pytest.raises(ValueError, match=message):
         fit_rates([24, 3], feature_size=24)
@@ -122,7 +122,7 @@ def test_the_shortest_axis_decides_which_rates_fit_and_the_encoder_rounds_it_up(
     network = Med3DDenseASPPNet(**{**SMALL, "roi_size": region}, rates=(2, 8), scaled=False)
     atrous = [m for m in network.aspp.modules() if isinstance(m, nn.Conv3d) and m.kernel_size == (3, 3, 3)]
     assert [m.dilation for m in atrous] == [(rate,) * 3 for rate in network.rates] == [(2,) * 3, (8,) * 3]
-    with pytest.raises(ValueError, match="rate 9 sees nothing but padding in a region of 72 voxels"):
+    with pytest.raises(ValueError, match="rate 9 sees nothing but padding in a patch of 72 voxels"):
         Med3DDenseASPPNet(**{**SMALL, "roi_size": region}, rates=(2, 9), scaled=False)
 
 
@@ -203,7 +203,7 @@ def test_the_network_can_be_scripted(checkpointing) -> None:
         ({"num_classes": 1}, "num_classes is 1, but must be 2 or more, background included"),
         ({"roi_size": (64, 64)}, r"roi_size is \(64, 64\), but must be three positive integers"),
         ({"roi_size": (64, 64, 0)}, "must be three positive integers"),
-        ({"roi_size": (64, 8, 64)}, "No atrous rate fits a map of 1 voxel; choose a region above 8 voxels"),
+        ({"roi_size": (64, 8, 64)}, "No atrous rate fits a map of 1 voxel; choose a patch above 8 voxels"),
         ({"bottleneck_channels": 0}, "bottleneck_channels is 0 and growth_channels 4, but both must be positive"),
         ({"growth_channels": -1}, "growth_channels -1, but both must be positive"),
     ],
