@@ -12,7 +12,10 @@ __all__ = ["read_settings"]
 
 
 def read_settings(
-    path: str | os.PathLike[str], default: Mapping[str, Any] | None = None, option: str = "ckpt_dir"
+    path: str | os.PathLike[str],
+    default: Mapping[str, Any] | None = None,
+    option: str = "ckpt_dir",
+    part: str = "",
 ) -> dict[str, Any]:
     """Read the settings that a training wrote next to its model.
 
@@ -20,6 +23,7 @@ def read_settings(
         path: of ``settings.json``.
         default: taken when there is no such file, so that a config can be parsed before anything was trained.
         option: of the command line that names another model, for the error.
+        part: entry that holds the settings of a part of the network, which are returned where it is.
 
     Raises:
         FileNotFoundError: if there is no such file and no default, or it lies in ``models/`` there.
@@ -45,4 +49,5 @@ def read_settings(
         raise ValueError(
             f"{path} was written by version 0.1, which this version cannot read; use that one, or train again."
         )
-    return settings
+    inner: dict[str, Any] = settings.get(part, settings)
+    return inner

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,18 @@ class Domain:
         return sorted(take_share(training, train_share), key=_name), sorted(validation, key=_name)
 
 
-class SegmentationDatalist:
+class _Datalist:
+    """What is common to the lists of labelled cases: one of a folder that does not exist may know the classes."""
+
+    dataset_dir: str | os.PathLike[str]
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name == "dataset_dir":
+            raise AttributeError(name)
+        raise FileNotFoundError(f"{self.dataset_dir} does not exist; name the folder of the data by --dataset_dir.")
+
+
+class SegmentationDatalist(_Datalist):
     """Training and validation items of one Decathlon-style folder, with what the network needs to know of it.
 
     Args:
@@ -74,6 +85,7 @@ class SegmentationDatalist:
             with a warning, and :class:`EnsureSpacingd` gives it the average.
         merge_classes: whether every class counts as the first one, as the tumours of LiTS do as liver.
         train_share: share of the training cases that is used, at least one case; spacing and roi_size are theirs.
+        default_classes: with them the folder need not exist; there is nothing but these classes then.
 
     Attributes:
         name: of the folder.
@@ -107,9 +119,14 @@ class SegmentationDatalist:
         need_spacing: bool = True,
         merge_classes: bool | str = False,
         train_share: float = 1,
+        default_classes: Sequence[str] | None = None,
     ) -> None:
         if average not in AVERAGES:
             raise ValueError(f"average is {average!r}, but must be one of {', '.join(AVERAGES)}.")
+        self.dataset_dir = dataset_dir
+        if default_classes is not None and not Path(dataset_dir).exists():
+            self.classes = list(default_classes)
+            return
         domain = read_domain(Path(dataset_dir).resolve(), need_spacing)
         training, validation = domain.split(val_fraction, seed, train_share)
         self.name = domain.name
@@ -133,7 +150,7 @@ class SegmentationDatalist:
         self.roi_size = [int(value) for value in roi_size]
 
 
-class MultiDomainDatalist:
+class MultiDomainDatalist(_Datalist):
     """Training and validation items of all domains below a folder: a :class:`SegmentationDatalist` of each.
 
     Args:
@@ -142,6 +159,7 @@ class MultiDomainDatalist:
         val_fraction: share of each domain's cases used for validation, at least one case.
         seed: of the split.
         patch_size: upper limit, in voxels, of the regions that training crops.
+        default_classes: of each domain; with them the folder need not exist, and there is nothing but these then.
 
     Attributes:
         domains: names, sorted.
@@ -166,7 +184,12 @@ class MultiDomainDatalist:
         val_fraction: float = 0.1,
         seed: int = 0,
         patch_size: Sequence[int] = (96, 96, 96),
+        default_classes: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
+        self.dataset_dir = dataset_dir
+        if default_classes is not None and not Path(dataset_dir).exists():
+            self.classes = {name: list(classes) for name, classes in default_classes.items()}
+            return
         folders = _find_domains(Path(dataset_dir), domains)
         lists = {folder.name: SegmentationDatalist(folder, val_fraction, seed, patch_size) for folder in folders}
         self.domains = list(lists)

@@ -63,10 +63,10 @@ class CascadeNet(Med3DDenseASPPNet):
         return self
 
     def load_coarse(self, path: str | os.PathLike[str]) -> LoadReport:
-        """Load the coarse network from a checkpoint of its own training, strictly.
+        """Load the coarse network from a checkpoint of its own training, or of a cascade, strictly.
 
         Args:
-            path: of its state_dict, such as ``model.pt`` of the coarse bundle.
+            path: of a state_dict, such as ``model.pt`` of the coarse or of the fine bundle.
 
         Returns:
             What was loaded.
@@ -84,4 +84,4 @@ class CascadeNet(Med3DDenseASPPNet):
         """
         from med3d_components.weights import load_checkpoint  # that module imports this package
 
-        return load_checkpoint(self.coarse, path)
+        return load_checkpoint(self.coarse, path, part="coarse")

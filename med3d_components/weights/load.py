@@ -138,12 +138,13 @@ def load_encoder(network: nn.Module, source: str, min_share: float = 1.0) -> Loa
     return replace(report, training_sets=_training_sets(card, file))
 
 
-def load_checkpoint(network: nn.Module, path: str | os.PathLike[str]) -> LoadReport:
+def load_checkpoint(network: nn.Module, path: str | os.PathLike[str], part: str = "") -> LoadReport:
     """Load a whole network's state_dict, such as ``model.pt``, strictly, and log what was done.
 
     Args:
         network: any network; one with an encoder that :func:`load_encoder` takes gets the better error messages.
         path: of a state_dict, plain or under the key "state_dict", "model" or "network".
+        part: name of the network in a larger one, whose checkpoint will do as well.
 
     Returns:
         What was loaded.
@@ -162,6 +163,8 @@ def load_checkpoint(network: nn.Module, path: str | os.PathLike[str]) -> LoadRep
         1.0
     """
     file = read_weights(Path(path))
+    inner = {key.removeprefix(f"{part}."): value for key, value in file.state.items() if key.startswith(f"{part}.")}
+    file = replace(file, state=inner or file.state)
     report = _copy_entries(network, file.state, file, str(path), _diagnose(network, file))
     logger.info("%s", report)
     return report

@@ -107,8 +107,13 @@ def with_weights(files: Mapping[str, bytes], bundle: Path, weights: Path) -> dic
     inference, metadata, train = (json.loads(files[f"configs/{name}.json"]) for name in names)
     inference["settings"]["default"] = settings
     # So that the network of train.json, which MONAI's `load` takes, is that of the weights.
-    train |= {name: value for name, value in settings["network"].items() if name in option_names(train)}
-    found = {"default_classes": settings.get("classes"), "coarse": settings.get("coarse"), "coarse_checkpoint": None}
+    network = settings["network"]
+    found = {
+        **{name: value for name, value in network.items() if value is not None and name in option_names(train)},
+        "default_classes": settings.get("classes"),
+        "coarse_checkpoint": "$@bundle_root + '/models/model.pt'",
+        "patch_size": network.get("roi_size", train["patch_size"]),
+    }
     train |= {name: value for name, value in found.items() if name in train}
     metadata["data_source"] = " and ".join(settings["trained_on"])
     classes = settings.get("classes")

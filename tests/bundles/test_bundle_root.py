@@ -32,12 +32,12 @@ def workflow(config: Path, bundle: Path, data: Path, **changes: str) -> ConfigWo
 
 
 @pytest.mark.parametrize(("name", "config"), CASES)
-def test_a_bundle_is_where_its_configs_are_before_and_after_initialize(
+def test_after_initialize_a_bundle_is_where_its_configs_are_whoever_asked_before(
     name: str, config: str, varied_data: Path, tmp_path: Path, elsewhere: Path
 ) -> None:
     bundle = copy_bundle(name, tmp_path)
     run = workflow(bundle / "configs" / f"{config}.json", bundle, varied_data)
-    assert run.parser.get_parsed_content("ckpt_dir") == str(bundle / "models")
+    run.parser.get_parsed_content("ckpt_dir")  # of a caller that is no workflow, and says nothing to the run
     run.initialize()
     assert run.parser.get_parsed_content("ckpt_dir") == str(bundle / "models")
     assert run.parser.get_parsed_content("output_dir").startswith(str(bundle / "eval"))

@@ -1,7 +1,7 @@
-"""A bundle's inference shows a network what its training showed it, and builds the network that was trained.
+"""A bundle's inference and evaluation show a network what its training showed it, and build what was trained.
 
-train.json and inference.json of a bundle describe the same things apart from each other. Here both prepare the same
-scan, build the same network and slide the same windows; differences are looked for in what they do, not in how they
+train.json, inference.json and evaluate.json of a bundle describe the same things apart from each other. Here they
+prepare the same scan, build the same network and slide the same windows; differences are looked for in what they do, not in how they
 are written.
 """
 
@@ -53,8 +53,24 @@ def find_differences(bundle: Path, data: Path, **options: Any) -> list[str]:
         "network": describe(training) != describe(inference),
         "image": not same_image,
         "windows": not torch.allclose(logits, other_logits, atol=1e-5),
+        "evaluation": not is_evaluated_alike(bundle, data, training),
     }
     return [name for name, differs in found.items() if differs]
+
+
+def is_evaluated_alike(bundle: Path, data: Path, training: ConfigParser) -> bool:
+    """Tell whether an evaluation with default options builds the network of a training and prepares a case alike."""
+    configs = [bundle / "configs" / f"{name}.json" for name in ("train", "evaluate")]
+    evaluation = ConfigParser(ConfigParser.load_config_files(configs))
+    evaluation["bundle_root"], evaluation["dataset_dir"] = str(bundle), str(source_of(bundle, data, "train"))
+    evaluation["trained"] = json.loads(json.dumps(training.get_parsed_content("settings")))
+    evaluation["coarse_checkpoint"] = None
+    for name in {"max_tissue", "cubes_per_scan"} & training.get().keys():  # which cubes are drawn is asked for anew
+        evaluation[name] = training[name]
+    cases = [each.get_parsed_content("validate#dataset")[0] for each in (training, evaluation)]
+    several = [case if isinstance(case, list) else [case] for case in cases]
+    same = all(torch.equal(one["image"], other["image"]) for one, other in zip(*several, strict=True))
+    return describe(training) == describe(evaluation) and same
 
 
 def describe(parser: ConfigParser) -> str:
@@ -196,6 +212,15 @@ MISTAKES: dict[str, Mistake] = {
     ),
     "precision": ("lung_nodule_ct_classification", lambda c: c.update(precision=OTHER_PRECISION), "windows"),
 }
+EVALUATIONS = {
+    "genesis_pretraining": "roi_size",
+    "liver_ct_coarse_segmentation": "roi_size",
+    "liver_ct_fine_segmentation": "network_settings",
+    "lung_nodule_ct_classification": "roi_size",
+    "lung_segmentation": "network_settings",
+    "med3d_pretraining": "network_settings",
+}
+"""For each bundle an entry of evaluate.json without which an evaluation differs from the training."""
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
@@ -206,3 +231,12 @@ def test_a_difference_is_found(mistake: str, varied_data: Path, tmp_path: Path) 
     change(content)
     write_json(bundle / "configs" / "inference.json", content)
     assert find_differences(bundle, varied_data) == [difference]
+
+
+@pytest.mark.parametrize(("name", "entry"), EVALUATIONS.items())
+def test_an_evaluation_by_another_option_is_found(name: str, entry: str, varied_data: Path, tmp_path: Path) -> None:
+    bundle = copy_bundle(name, tmp_path)
+    content = read_config(bundle, "evaluate")
+    del content[entry]
+    write_json(bundle / "configs" / "evaluate.json", content)
+    assert find_differences(bundle, varied_data) == ["evaluation"]

@@ -21,6 +21,7 @@ from tests.data.dicom_files import write_series
 
 SETTINGS = {
     "bundle": "lung_segmentation",
+    "network": {},
     "classes": ["background", "lung"],
     "roi_size": [32, 32, 32],
     "channel": None,
