@@ -11,6 +11,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from monai.data import Dataset, MetaTensor
@@ -121,15 +122,14 @@ def _power(numbers: Sequence[int], seconds: Sequence[float]) -> float:
 
 
 def _draw(path: Path, rows: Sequence[Row]) -> None:
-    names = list(dict.fromkeys(str(row["name"]) for row in rows))
-    figure = Figure(figsize=(4 * len(names), 3.5), layout="constrained")
-    for name, axis in zip(names, np.atleast_1d(figure.subplots(1, len(names))), strict=True):
-        own = [row for row in rows if row["name"] == name]
-        numbers, seconds = ([float(row[key]) for row in own] for key in ("number", "s"))
+    panels = pd.DataFrame(rows).groupby("name", sort=False)
+    figure = Figure(figsize=(4 * len(panels), 3.5), layout="constrained")
+    for (name, own), axis in zip(panels, np.atleast_1d(figure.subplots(1, len(panels))), strict=True):
+        numbers, seconds = own["number"], own["s"]
         axis.loglog(numbers, seconds, marker="o")
         axis.set_xticks(numbers, [f"{number:,.0f}" if number < 1e6 else f"{number / 1e6:.0f} M" for number in numbers])
         axis.xaxis.minorticks_off()
         limits = (min(seconds) / 3, max(seconds) * 3)  # a decade or so: else a flat line looks like a steep one
-        axis.set(title=f"{name}: power {own[0]['power']:.2f}", xlabel="number", ylabel="s", ylim=limits)
+        axis.set(title=f"{name}: power {own['power'].iloc[0]:.2f}", xlabel="number", ylabel="s", ylim=limits)
         axis.grid(alpha=0.3)
     save_figure(figure, path)

@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
+import pandas as pd
 import torch
 
 from med3d_components.utils.files import move_aside, write_json, write_table
@@ -109,10 +110,7 @@ def report(title: str, rows: Sequence[Row], settings: Mapping[str, Any], out: st
     about = {**settings, "threads": torch.get_num_threads(), **describe_machine()}
     for key, value in about.items():
         print(f"{key}: {value}")
-    widths = {column: max(len(column), *(len(_cell(row[column])) for row in rows)) for column in rows[0]}
-    header: Row = {column: column for column in widths}
-    for line in (header, *rows):
-        print("  ".join(_cell(line[column]).ljust(width) for column, width in widths.items()).rstrip())
+    print(pd.DataFrame(rows).to_string(index=False, float_format="{:.4g}".format))
     if out is None:
         return
     table, record = Path(out, f"{title}.csv"), Path(out, f"{title}.json")
@@ -120,7 +118,3 @@ def report(title: str, rows: Sequence[Row], settings: Mapping[str, Any], out: st
     write_table(table, rows)
     write_json(record, {"about": about, "rows": list(rows)})
     print(f"Wrote {table} and {record}.")
-
-
-def _cell(value: str | float) -> str:
-    return value if isinstance(value, str) else f"{value:.4g}"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from med3d_components.data import NoduleDatalist
 from med3d_components.handlers.drawing import draw_roc
@@ -72,8 +73,8 @@ def _train(target: Path, options: Mapping[str, Any]) -> None:
 
 def _predictions(path: Path, datalist: NoduleDatalist) -> dict[str, tuple[dict[str, Any], float]]:
     """Return case name to item and predicted probability, for the validation items of a fold."""
-    with path.open(newline="", encoding="utf-8") as file:
-        probabilities = {row["case"]: float(row["probability"]) for row in csv.DictReader(file)}
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    probabilities = dict(zip(table["case"], table["probability"].astype(float), strict=True))
     return {item["case"]: (item, probabilities[item["case"]]) for item in datalist.validation}
 
 

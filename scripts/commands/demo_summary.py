@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Sequence
 from pathlib import Path
+
+import pandas as pd
 
 __all__ = ["summarize"]
 
@@ -27,8 +28,7 @@ def summarize(folder: str) -> None:
     (evaluation,) = _existing(lungs / "evaluation", "evaluation.json")
     scores = json.loads(evaluation.read_text(encoding="utf-8"))
     (table,) = _existing(lungs / "evaluation", "cases.csv")
-    with table.open(newline="", encoding="utf-8") as file:
-        cases = len({row["case"] for row in csv.DictReader(file)})
+    cases = pd.read_csv(table, dtype=str, keep_default_na=False)["case"].nunique()
     _print_places("encoder", _existing(demo / "med3d_pretraining" / "checkpoints", "encoder.pt"))
     _print_places("model", _existing(lungs / "models", "model.pt"))
     for title, pattern in (("tables", "*.csv"), ("pictures", "*.png")):

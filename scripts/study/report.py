@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from med3d_components.utils import write_table
 from scripts.study.document import Document
 from scripts.study.paper import PAPER
@@ -18,6 +20,7 @@ from scripts.study.results import (
     list_warnings,
     read_results,
     study_rows,
+    tabulate,
 )
 from scripts.study.statistics import Comparison, compare_inits
 from scripts.study.tables import comparison_table, convergence_table, paper_table, score_table
@@ -125,13 +128,10 @@ def _add_rest(document: Document, unfinished: Sequence[tuple[str, str]], warning
 
 
 def _draw(out: Path, results: Sequence[Result]) -> None:
-    curves: dict[str, dict[str, dict[str, list[Any]]]] = {}
-    shares: dict[str, dict[str, dict[float, list[float]]]] = {}
+    curves = []
     for result in results:
-        network, share, init = result.group
-        column = f"{100 * share:g} % of the cases ({result.facts['training_cases']})"
-        curves.setdefault(network, {}).setdefault(column, {}).setdefault(init, []).append(result.curve)
-        shares.setdefault(network, {}).setdefault(init, {}).setdefault(share, []).append(result.end)
+        cases = f"{100 * result.facts['share']:g} % of the cases ({result.facts['training_cases']})"
+        curves += [{**result.facts, "cases": cases, "iteration": at, "score": score} for at, score in result.curve]
     metric = str(results[0].facts["metric"])
-    draw_learning_bands(out / "curves.png", curves, metric)
-    draw_shares(out / "shares.png", shares, f"{metric} at the end")
+    draw_learning_bands(out / "curves.png", pd.DataFrame(curves), metric)
+    draw_shares(out / "shares.png", tabulate(results), f"{metric} at the end")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -10,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from med3d_components.metrics.cases import mean_of_known
+import pandas as pd
+
 from scripts.study.cells import last_line
 from scripts.study.inits import SCRATCH_RATES
 
-__all__ = ["Result", "list_pretrainings", "list_unfinished", "list_warnings", "read_results", "study_rows"]
+__all__ = ["Result", "list_pretrainings", "list_unfinished", "list_warnings", "read_results", "study_rows", "tabulate"]
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,15 @@ def read_results(out: Path) -> list[Result]:
     """Read the finished cells of the comparison, in the order of tables."""
     results = (_read_result(folder) for folder in _done(out, "comparison"))
     return sorted((result for result in results if result), key=_order)
+
+
+def tabulate(results: Sequence[Result]) -> pd.DataFrame:
+    """Return a row per training: all scores of the last validation, settings, facts, and best, end and seconds."""
+    rows = []
+    for result in results:
+        row = {**result.last, **result.settings, **result.facts}
+        rows.append(row | {"best": result.best, "end": result.end, "seconds": result.seconds})
+    return pd.DataFrame(rows)
 
 
 def list_pretrainings(out: Path) -> list[dict[str, Any]]:
@@ -136,25 +145,26 @@ def _done(out: Path, role: str) -> list[Path]:
 def _read_result(folder: Path) -> Result | None:
     """Return the result of a finished cell; None if its last epoch has no score, so that its end is unknown."""
     record = _read_json(folder / "done.json")
-    facts, rows = record["facts"], _read_table(folder / "eval" / "metrics.csv")
-    if not rows[-1].get(facts["metric"]):
+    facts, scores = record["facts"], _read_table(folder / "eval" / "metrics.csv").astype(float)
+    last = scores.iloc[-1].dropna().to_dict()
+    if facts["metric"] not in last:
         return None
-    validated = [row for row in rows if row.get(facts["metric"])]
+    curve = scores[["epoch", facts["metric"]]].dropna()
     return Result(
         facts=facts,
         settings=record["settings"],
         seconds=record["seconds"],
         machine=record["machine"],
-        curve=tuple((int(row["epoch"]) * facts["steps"], float(row[facts["metric"]])) for row in validated),
-        last={name: float(value) for name, value in rows[-1].items() if value},
-        cases=dict(_score_case(row, facts["classes"]) for row in _read_table(folder / "eval" / "cases.csv")),
+        curve=tuple((int(epoch) * facts["steps"], score) for epoch, score in curve.itertuples(index=False)),
+        last=last,
+        cases=_score_cases(_read_table(folder / "eval" / "cases.csv").set_index("case"), facts["classes"]).to_dict(),
     )
 
 
-def _score_case(row: Mapping[str, str], classes: Sequence[str]) -> tuple[str, float]:
-    if "probability" in row:
-        return row["case"], float((row["label"] == classes[-1]) == (float(row["probability"]) >= 0.5))
-    return row["case"], mean_of_known([float(row[name]) if row[name] else float("nan") for name in classes[1:]])
+def _score_cases(cases: pd.DataFrame, classes: Sequence[str]) -> pd.Series:
+    if "probability" in cases:
+        return ((cases["label"] == classes[-1]) == (cases["probability"].astype(float) >= 0.5)).astype(float)
+    return cases[classes[1:]].astype(float).mean(axis="columns")
 
 
 def _order(result: Result) -> tuple[Any, ...]:
@@ -167,9 +177,9 @@ def _natural(text: str) -> list[str | int]:
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", text)]
 
 
-def _read_table(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+def _read_table(path: Path) -> pd.DataFrame:
+    # As text: a case may be called 007 or NA, and pandas 2 would round the last digit of a score.
+    return pd.read_csv(path, dtype=str, keep_default_na=False, na_values="")
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
 
@@ -118,13 +119,9 @@ def _compare(
 ) -> Comparison:
     first, second = (group[init] for init in inits)
     pairs = [(first[seed], second[seed]) for seed in sorted(first.keys() & second.keys())]
-    cases: dict[str, list[float]] = {}
-    for one, other in pairs:
-        for case in one.cases.keys() & other.cases.keys():
-            cases.setdefault(case, []).append(one.cases[case] - other.cases[case])
-    means = np.array([np.mean(differences) for _, differences in sorted(cases.items())])
     seeds = Paired.of([one.end - other.end for one, other in pairs])
-    return Comparison(network, share, *inits, seeds=seeds, cases=Paired.of(means[~np.isnan(means)]))
+    cases = pd.DataFrame([pd.Series(one.cases) - pd.Series(other.cases) for one, other in pairs])
+    return Comparison(network, share, *inits, seeds, Paired.of(cases.mean(skipna=False).dropna()))
 
 
 def _sign_flip(differences: np.ndarray) -> float:

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-import numpy as np
+import pandas as pd
 
 from scripts.study.inits import SCRATCH_RATES
 from scripts.study.paper import COLUMNS, PAPER, paper_column
-from scripts.study.results import Result
+from scripts.study.results import Result, tabulate
 from scripts.study.statistics import Comparison, Paired, smallest_p
 
 __all__ = ["Table", "comparison_table", "convergence_table", "paper_table", "score_table"]
@@ -30,21 +30,21 @@ def paper_table(results: Sequence[Result], bundle: str) -> Table | None:
     paper = PAPER.get(bundle)
     if paper is None:
         return None
-    largest = max(result.facts["share"] for result in results)
-    chosen = [result for result in results if result.facts["share"] == largest]
-    inits = {result.facts["init"]: result.settings["pretrained_weights"] for result in chosen}
+    table = tabulate(results)
+    chosen = table[table["share"] == table["share"].max()]
+    inits = dict(zip(chosen["init"], chosen["pretrained_weights"], strict=True))
     beside = {column: [init for init in inits if paper_column(init, inits[init]) == column] for column in COLUMNS}
     others = [init for init in inits if paper_column(init, inits[init]) is None]
     header = ["Network"]
     for column in COLUMNS:
         header += [f"{column}, paper", *(f"{init}, ours" for init in beside[column])]
     rows = []
-    for network in dict.fromkeys(result.facts["network"] for result in chosen):
+    for network, group in chosen.groupby("network", sort=False):
         row, printed = [network], paper.rows.get(network, (None,) * len(COLUMNS))
         for column, number in zip(COLUMNS, printed, strict=True):
             row.append(NONE if number is None else f"{number:.2f}")
-            row += [_percent(chosen, network, init, paper.column) for init in beside[column]]
-        rows.append(row + [_percent(chosen, network, init, paper.column) for init in others])
+            row += [_percent(group, init, paper.column) for init in beside[column]]
+        rows.append(row + [_percent(group, init, paper.column) for init in others])
     return [*header, *(f"{init}, ours" for init in others)], rows
 
 
@@ -52,13 +52,13 @@ def score_table(results: Sequence[Result]) -> Table:
     """Return best and last score of each network, share and initialisation, over seeds."""
     header = ("Network", "Share", "Training cases", "Init", "Rate", "Seeds", "Best", "End", "Iterations", "Time")
     rows = []
-    for (network, share, init), group in _groups(results).items():
-        facts, settings = group[0].facts, group[0].settings
+    for (network, share, init), group in tabulate(results).groupby(["network", "share", "init"], sort=False):
+        first = group.iloc[0]
         rows.append(
             [
-                *(network, _share(share), str(facts["training_cases"]), init, f"{settings['learning_rate']:g}"),
-                *(str(len(group)), _spread([result.best for result in group]), _spread([x.end for x in group])),
-                *(str(facts["iterations"]), _time(float(np.mean([result.seconds for result in group])))),
+                *(network, _share(share), str(first["training_cases"]), init, f"{first['learning_rate']:g}"),
+                *(str(len(group)), _spread(group["best"]), _spread(group["end"])),
+                *(str(first["iterations"]), _time(group["seconds"].mean())),
             ]
         )
     return header, rows
@@ -115,22 +115,15 @@ def _medians(rows: Sequence[Mapping[str, Any]], name: str) -> list[str]:
     return [f"{iterations:g}", _time(seconds), f"{factor:.2g}"]
 
 
-def _groups(results: Sequence[Result]) -> dict[tuple[str, float, str], list[Result]]:
-    groups: dict[tuple[str, float, str], list[Result]] = {}
-    for result in results:
-        groups.setdefault(result.group, []).append(result)
-    return groups
+def _percent(trainings: pd.DataFrame, init: str, column: str) -> str:
+    found = trainings[trainings["init"] == init].reindex(columns=[column])
+    return _spread(100 * found[column], 2) if len(found) else NONE
 
 
-def _percent(results: Sequence[Result], network: str, init: str, column: str) -> str:
-    found = [result for result in results if (result.facts["network"], result.facts["init"]) == (network, init)]
-    return _spread([100 * result.last.get(column, math.nan) for result in found], 2) if found else NONE
-
-
-def _spread(scores: Sequence[float], digits: int = 3) -> str:
+def _spread(scores: pd.Series, digits: int = 3) -> str:
     """Return the mean, and the standard deviation if there is one."""
-    spread = f" ± {np.std(scores, ddof=1):.{digits}f}" if len(scores) > 1 else ""
-    return f"{np.mean(scores):.{digits}f}{spread}"
+    spread = f" ± {scores.std():.{digits}f}" if len(scores) > 1 else ""
+    return f"{scores.mean():.{digits}f}{spread}"
 
 
 def _difference(paired: Paired) -> str:

@@ -18,7 +18,7 @@ COMMANDS = {path.stem: runpy.run_path(str(path)).get("COMMANDS", {}) for path in
 SUBCOMMANDS = [(script, name) for script, commands in COMMANDS.items() for name in commands]
 OPEN = {"cross_validate", "plan_memory"}  # their other options are for the bundle, which knows them
 LIMIT_S = 2
-HEAVY = {"torch", "monai", "numpy", "scipy", "nibabel", "itk", "ignite", "skimage", "matplotlib"}
+HEAVY = {"torch", "monai", "numpy", "scipy", "nibabel", "itk", "ignite", "skimage", "matplotlib", "pandas"}
 
 # The script as it is run from a shell, and at its end what it imported.
 RUN = """
