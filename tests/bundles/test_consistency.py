@@ -1,8 +1,8 @@
 """A bundle's inference and evaluation show a network what its training showed it, and build what was trained.
 
 train.json, inference.json and evaluate.json of a bundle describe the same things apart from each other. Here they
-prepare the same scan, build the same network and slide the same windows; differences are looked for in what they do, not in how they
-are written.
+prepare the same scan, build the same network and slide the same windows; differences are looked for in what they do,
+not in how they are written.
 """
 
 from __future__ import annotations
