@@ -49,5 +49,5 @@ def read_settings(
         raise ValueError(
             f"{path} was written by version 0.1, which this version cannot read; use that one, or train again."
         )
-    inner: dict[str, Any] = settings.get(part, settings)
-    return inner
+    wanted: dict[str, Any] = settings.get(part, settings)
+    return wanted

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import itk
 import nibabel as nib
@@ -19,7 +20,7 @@ from tests.bundles.workflow import configs, copy_bundle, names, read_table
 from tests.conftest import ROOT, MakeDomain, RunBundle
 from tests.data.dicom_files import write_series
 
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "bundle": "lung_segmentation",
     "network": {},
     "classes": ["background", "lung"],
