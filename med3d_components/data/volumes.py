@@ -77,7 +77,7 @@ def list_images(path: str | os.PathLike[str]) -> list[dict[str, str]]:
 
     Example:
         >>> list_images("imagesTs/patient_2.nii.gz")
-        [{'image': 'imagesTs/patient_2.nii.gz'}]
+        [{'image': 'imagesTs/patient_2.nii.gz', 'case': 'patient_2'}]
     """
     volumes = list_volumes(path)
     names: dict[str, Path] = {}
@@ -88,7 +88,7 @@ def list_images(path: str | os.PathLike[str]) -> list[dict[str, str]]:
             )
         if volume.is_dir():
             read_series(volume)
-    return [{"image": str(volume)} for volume in volumes]
+    return [{"image": str(volume), "case": case_name(volume)} for volume in volumes]
 
 
 def case_name(path: str | os.PathLike[str]) -> str:

@@ -13,9 +13,9 @@ import torch
 from ignite.engine import Engine, Events
 from monai.data import MetaTensor
 
-from med3d_components.data.volumes import case_name
 from med3d_components.handlers.base import CaseCollector
 from med3d_components.handlers.drawing import draw_overlays
+from med3d_components.job import ScanJob
 from med3d_components.utils import move_aside, write_json, write_table
 
 __all__ = ["FreshOutput", "PredictionTable", "ScanReport"]
@@ -23,6 +23,8 @@ __all__ = ["FreshOutput", "PredictionTable", "ScanReport"]
 logger = logging.getLogger(__name__)
 
 IDENTITY = ("case", "patient", "image", "center_mm")
+PLAUSIBLE = 3
+"""How many times smaller or larger than in all training labels a volume may be."""
 
 
 class FreshOutput:
@@ -55,23 +57,31 @@ class FreshOutput:
 
 
 class ScanReport(CaseCollector):
-    """Write one row per segmented scan into ``scans.csv``, and a picture of it in three planes.
+    """Tell a job of each scan that is done: the row of its ``scans.csv``; and draw a mask in three planes.
 
-    A row holds the volume of each class in ml, the box around all of them in world coordinates (RAS, mm), empty where
-    nothing was found, and the seconds from reading to writing.
+    A row of a mask holds the volume of each class in ml, the box around all of them in world coordinates (RAS, mm),
+    empty where nothing was found, and what is implausible: a class without a voxel, or of a volume far from those of
+    the training labels. All rows hold the seconds from reading to writing.
 
-    The outputs hold "pred", a label map (1, H, W, D) in the geometry of the scan; and, for the picture
-    ``<case>_overlay.png``, "image" and "overlay", image and label map on the network's grid.
+    The outputs of a segmentation hold "pred", a label map (1, H, W, D) in the geometry of the scan; and, for the
+    picture ``<case>_overlay.png``, "image" and "overlay", image and label map on the network's grid.
 
     Args:
-        output_dir: folder of table and pictures.
-        classes: names, background first.
+        job: of the scans.
+        classes: names, background first; None where the result is no mask.
+        volumes_ml: least and largest volume of a class in the training labels, where they are known.
     """
 
-    def __init__(self, output_dir: str | os.PathLike[str], classes: Sequence[str]) -> None:
+    def __init__(
+        self,
+        job: ScanJob,
+        classes: Sequence[str] | None = None,
+        volumes_ml: Mapping[str, Sequence[float]] | None = None,
+    ) -> None:
         super().__init__()
-        self.folder = Path(output_dir)
+        self.job = job
         self.classes = classes
+        self.volumes_ml = volumes_ml or {}
         self.start_time = 0.0
 
     def attach(self, engine: Engine) -> None:
@@ -84,21 +94,38 @@ class ScanReport(CaseCollector):
         self.start_time = time.perf_counter()
 
     def keep(self, item: Mapping[str, Any], output: Mapping[str, Any]) -> None:
-        """Draw a scan and keep its row."""
-        case = case_name(output["pred"].meta["filename_or_obj"])
-        row = {"case": case, **self._volumes(output["pred"]), **_box(output["pred"])}
-        image, overlay = (output[name][0].float().cpu() for name in ("image", "overlay"))
-        draw_overlays(self.folder / f"{case}_overlay.png", [{"title": case, "image": image, "pred": overlay}])
-        self.kept.append({**row, "seconds": round(time.perf_counter() - self.start_time, 2)})
+        """Draw a mask, and keep the row of its scan."""
+        case = item["case"]
+        row: dict[str, Any] = {}
+        if self.classes is not None:
+            volumes = self._volumes(output["pred"], self.classes)
+            row = {f"{name} ml": volume for name, volume in volumes.items()}
+            row |= {**_box(output["pred"]), "implausible": self._find_implausible(case, volumes)}
+            image, overlay = (output[name][0].float().cpu() for name in ("image", "overlay"))
+            picture = self.job.folder / f"{case}_overlay.png"
+            draw_overlays(picture, [{"title": case, "image": image, "pred": overlay}])
+        self.job.keep(case, {**row, "seconds": round(time.perf_counter() - self.start_time, 2)})
 
     def write(self, engine: Engine) -> None:
-        """Write the table."""
-        write_table(self.folder / "scans.csv", self.kept)
+        """Leave it to the job, which has written each row when its scan was done."""
 
-    def _volumes(self, pred: MetaTensor) -> dict[str, float]:
+    def _volumes(self, pred: MetaTensor, classes: Sequence[str]) -> dict[str, float]:
         voxel_ml = float(torch.linalg.det(pred.affine[:3, :3].double()).abs()) / 1000
-        counts = torch.bincount(pred.as_tensor().flatten().long(), minlength=len(self.classes)).tolist()
-        return {f"{name} ml": round(counts[i] * voxel_ml, 3) for i, name in enumerate(self.classes) if i > 0}
+        counts = torch.bincount(pred.as_tensor().flatten().long(), minlength=len(classes)).tolist()
+        return {name: round(counts[i] * voxel_ml, 3) for i, name in enumerate(classes) if i > 0}
+
+    def _find_implausible(self, case: str, volumes: Mapping[str, float]) -> str:
+        """Return, and log, what a radiologist would not believe of the volumes."""
+        found = []
+        for name, volume in volumes.items():
+            low, high = self.volumes_ml.get(name, (0, float("inf")))
+            if volume == 0:
+                found.append(f"no voxel of {name}")
+            elif not low / PLAUSIBLE <= volume <= high * PLAUSIBLE:
+                found.append(f"{volume:g} ml of {name}, of which the training labels have {low:g} to {high:g} ml")
+        if found:
+            logger.warning("%s: the mask has %s; look at it before you trust it.", case, ", and ".join(found))
+        return "; ".join(found)
 
 
 def _box(pred: MetaTensor) -> dict[str, float]:

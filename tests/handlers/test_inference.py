@@ -9,6 +9,7 @@ from ignite.engine import Engine, Events
 from monai.data import MetaTensor
 
 from med3d_components.handlers import FreshOutput, PredictionTable, ScanReport
+from med3d_components.job import ScanJob
 
 
 def test_an_inference_keeps_the_results_of_an_earlier_one_and_leaves_other_files_alone(tmp_path: Path) -> None:
@@ -33,8 +34,12 @@ def test_each_segmented_scan_has_a_row_with_volume_and_box_in_the_world_and_a_pi
         pred = MetaTensor(label, affine=affine, meta={"filename_or_obj": f"scans/{case}.nii.gz"})
         outputs.append({"pred": pred, "overlay": label, "image": torch.rand(1, 8, 9, 10)})
     engine = Engine(lambda engine, batch: outputs)
-    engine.add_event_handler(Events.ITERATION_STARTED, lambda: setattr(engine.state, "batch", [{}, {}]))
-    ScanReport(tmp_path, ["background", "liver", "tumour"]).attach(engine)
+    items = [{"image": str(tmp_path / f"{case}.nii.gz"), "case": case} for case in ("a", "b")]
+    for item in items:
+        Path(item["image"]).write_bytes(b"")
+    engine.add_event_handler(Events.ITERATION_STARTED, lambda: setattr(engine.state, "batch", items))
+    job = ScanJob(items, tmp_path / "a.nii.gz", tmp_path, "seg", tmp_path / "model.pt", {})
+    ScanReport(job, ["background", "liver", "tumour"]).attach(engine)
     for _ in range(2):
         engine.run([0])
     with (tmp_path / "scans.csv").open(newline="", encoding="utf-8") as file:
@@ -43,6 +48,8 @@ def test_each_segmented_scan_has_a_row_with_volume_and_box_in_the_world_and_a_pi
     box = [float(found[f"{axis} {end} mm"]) for axis in "xyz" for end in ("min", "max")]
     assert box == [10 - 2 * 6.5, 10 - 2 * 3.5, 20 + 0.5, 20 + 2.5, -30 + 5 * 4.5, -30 + 5 * 8.5]
     assert [missing["liver ml"], missing["x min mm"]] == ["0.0", ""]
+    assert missing["implausible"] == "no voxel of liver; no voxel of tumour"
+    assert not found["implausible"]
     assert {path.name for path in tmp_path.glob("*.png")} == {"a_overlay.png", "b_overlay.png"}
 
 

@@ -1,0 +1,262 @@
+"""A folder of scans as one job: a broken scan does not stop the others, and a second run does what is missing.
+
+``scans.csv`` in the output folder is the memory of the job. It has a row per scan, written as the scan is done, with
+the files of its result and a fingerprint of the weights, the options and the scan that they were made from.
+"""
+
+from __future__ import annotations
+
+import csv
+import errno
+import glob
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ignite.engine import Engine
+from monai.data import DataLoader, Dataset
+from monai.engines import SupervisedEvaluator
+
+from med3d_components import __version__
+from med3d_components.data.dataset import DataError
+from med3d_components.utils import move_aside, write_table
+from med3d_components.utils.causes import explain, root_cause, root_line
+
+__all__ = ["IncompleteError", "Job", "ScanEvaluator", "ScanJob", "ScanLoader"]
+
+logger = logging.getLogger(__name__)
+
+FATAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+"""What the next scan would meet as well: the disk is full, or cannot be written."""
+RESULT = ("case", "image", "error")
+"""First columns of the table."""
+
+
+class IncompleteError(ValueError):
+    """Some scans have no result; the message says how many and where the reasons are."""
+
+
+class Job:
+    """The cases of an inference, and which of them have failed.
+
+    Args:
+        items: the cases, each with "image" and "case"; one with "error" has failed before it was read.
+
+    Attributes:
+        pending: items that are still to do.
+        failures: reason by case.
+    """
+
+    def __init__(self, items: Sequence[Mapping[str, Any]]) -> None:
+        self.items = {str(item["case"]): dict(item) for item in items}
+        self.failures: dict[str, str] = {}
+        for case, item in self.items.items():
+            if "error" in item:
+                self.fail(case, item["error"])
+        self.pending = [item for case, item in self.items.items() if case not in self.failures]
+
+    def begin(self, case: str) -> None:
+        """Prepare for the result of a case."""
+
+    def fail(self, case: str, reason: str) -> None:
+        """Keep and log why a case has no result."""
+        self.failures[case] = reason
+        logger.error("%s has no result: %s", case, reason)
+
+    def finish(self) -> None:
+        """End the job.
+
+        Raises:
+            IncompleteError: if a case has failed.
+        """
+        if not self.failures:
+            return
+        if len(self.items) == 1:
+            raise IncompleteError(*self.failures.values())
+        reasons = "; ".join(f"{case}: {reason}" for case, reason in self.failures.items())
+        raise IncompleteError(f"{len(self.failures)} of {len(self.items)} scans have no result. {reasons}")
+
+
+class ScanJob(Job):
+    """A job that writes files per scan, knows which it wrote before, and leaves all others alone.
+
+    Results that were made from the same weights, options and scan stay. Other results of a scan that is done again are
+    moved to ``previous/N``. A file that is in the way but not in the table is not of this program, and the scan fails.
+
+    Args:
+        items: the scans, each with "image", "case" and, for the fingerprint, its "files".
+        dataset_dir: what was listed.
+        output_dir: folder of the results.
+        output_postfix: the files of a case are named ``CASE_POSTFIX`` and an ending, or ``CASE_overlay.png``.
+        model: file of the weights.
+        options: all that decides a result beside the weights.
+
+    Raises:
+        ValueError: if the output folder lies in the listed one, where results would be taken for scans; or if its
+            scans.csv is not of this program.
+    """
+
+    def __init__(
+        self,
+        items: Sequence[Mapping[str, Any]],
+        dataset_dir: str | os.PathLike[str],
+        output_dir: str | os.PathLike[str],
+        output_postfix: str,
+        model: str | os.PathLike[str],
+        options: Mapping[str, Any],
+    ) -> None:
+        self.folder, self.postfix = Path(output_dir), output_postfix
+        source = Path(dataset_dir).resolve()
+        if source.is_dir() and self.folder.resolve().is_relative_to(source):
+            raise ValueError(
+                f"output_dir is {output_dir}, in {dataset_dir}, where a result would be read as a scan; name another."
+            )
+        self.table = self.folder / "scans.csv"
+        self.rows = self._read()
+        made_by = json.dumps([__version__, options], sort_keys=True, default=str).encode()
+        self.made_by = hashlib.sha256(made_by + (_hash([Path(model)]) if Path(model).is_file() else b""))
+        super().__init__(items)
+        self.pending = [item for item in self.pending if not self._is_done(item)]
+        if kept := len(self.items) - len(self.pending) - len(self.failures):
+            logger.info("%d of %d scans have their result already, and are left as they are.", kept, len(self.items))
+
+    def begin(self, case: str) -> None:
+        """Move the earlier results of a case aside.
+
+        Raises:
+            FileExistsError: if a file that is not of this program has the name of a result.
+        """
+        known = [self.folder / name for name in self._files_of(case)]
+        if strange := [path for path in self._results(case) if path not in known]:
+            raise FileExistsError(
+                f"{strange[0]} is in the way, and was not written by this program; move it, or name another output_dir"
+            )
+        if moved := move_aside(known, self.folder / "previous"):
+            logger.info("The earlier result of %s was moved to %s.", case, moved)
+
+    def keep(self, case: str, row: Mapping[str, Any]) -> None:
+        """Add the row of a case whose files are written, and write the table.
+
+        Args:
+            case: its name.
+            row: what the table says of it.
+        """
+        names = ";".join(path.relative_to(self.folder).as_posix() for path in self._results(case))
+        fingerprint = self._fingerprint(self.items[case])
+        head = {"case": case, "image": self.items[case]["image"], "error": ""}
+        self._write(case, {**head, **row, "files": names, "fingerprint": fingerprint})
+
+    def fail(self, case: str, reason: str) -> None:
+        """Keep and log why a case has no result, and write the table."""
+        super().fail(case, reason)
+        earlier = {"files": files} if (files := self.rows.get(case, {}).get("files")) else {}
+        self._write(case, {"case": case, "image": self.items[case]["image"], "error": reason, **earlier})
+
+    def _results(self, case: str) -> list[Path]:
+        """Return what there is of the files that the result of a case has or may have."""
+        start = glob.escape(str(self.folder / case))
+        return [Path(path) for end in (f"_{self.postfix}*", "_overlay.png") for path in sorted(glob.glob(start + end))]
+
+    def _write(self, case: str, row: Mapping[str, Any]) -> None:
+        self.rows[case] = dict(row)
+        write_table(self.table, list(self.rows.values()), first=RESULT)
+
+    def _read(self) -> dict[str, dict[str, Any]]:
+        if not self.table.is_file():
+            return {}
+        with self.table.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        if any("case" not in row or "fingerprint" not in row for row in rows):
+            raise ValueError(f"{self.table} is not a table of this version; move it, or name another output_dir.")
+        return {row["case"]: {key: value for key, value in row.items() if value} for row in rows}
+
+    def _files_of(self, case: str) -> list[str]:
+        return [name for name in self.rows.get(case, {}).get("files", "").split(";") if name]
+
+    def _is_done(self, item: Mapping[str, Any]) -> bool:
+        row = self.rows.get(str(item["case"]), {})
+        if "fingerprint" not in row or not all((self.folder / name).is_file() for name in self._files_of(item["case"])):
+            return False
+        return bool(row["fingerprint"] == self._fingerprint(item))
+
+    def _fingerprint(self, item: Mapping[str, Any]) -> str:
+        made_from = self.made_by.copy()
+        made_from.update(_hash(map(Path, item.get("files", [item["image"]]))))
+        return made_from.hexdigest()[:32]
+
+
+class ScanLoader(DataLoader):
+    """MONAI's data loader for a job: items that cannot be read fail, and the others go on.
+
+    Args:
+        dataset: of the pending items of the job, which raises a :class:`DataError` for one that cannot be read.
+        job: that is told.
+        **kwargs: see ``monai.data.DataLoader``.
+    """
+
+    def __init__(self, dataset: Dataset, job: Job, **kwargs: Any) -> None:
+        super().__init__(dataset, **kwargs)
+        self.job = job
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield batches; of one whose items all fail, an empty one, since the engine counts them."""
+        batches = super().__iter__()
+        for indices in self.batch_sampler:
+            try:
+                yield next(batches)
+            except DataError:
+                yield self._without_broken(indices)
+
+    def _without_broken(self, indices: Iterable[int]) -> Any:
+        items = []
+        for index in indices:
+            try:
+                items.append(self.dataset[index])
+            except DataError as error:
+                self.job.fail(self.dataset.data[index]["case"], str(error))
+        return self.collate_fn(items) if items else {}
+
+
+class ScanEvaluator(SupervisedEvaluator):
+    """MONAI's evaluator for a job: a case that an error stops fails, and the others go on.
+
+    A full disk ends the job.
+
+    Args:
+        job: that is told.
+        **kwargs: see ``monai.engines.SupervisedEvaluator``.
+    """
+
+    def __init__(self, job: Job, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.job = job
+
+    def _iteration(self, engine: Engine, batchdata: Any) -> Any:
+        try:
+            for case in batchdata["case"] if batchdata else ():
+                self.job.begin(case)
+            if batchdata:
+                return super()._iteration(engine, batchdata)
+        except Exception as error:  # whatever the libraries of the way from a scan to its mask raise
+            if getattr(root_cause(error), "errno", None) in FATAL:
+                raise
+            logger.debug("The error in full:", exc_info=error)
+            reason = explain(error) or f"{type(error).__name__}: {root_line(error)}"
+            for case in batchdata["case"]:
+                self.job.fail(case, reason)
+        engine.state.batch, engine.state.output = [], []
+        return engine.state.output
+
+
+def _hash(paths: Iterable[Path]) -> bytes:
+    """Return a hash of the content of files."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.digest()
