@@ -37,7 +37,8 @@ def run_commands(commands: Mapping[str, str] | str, about: str | None, argv: Seq
         False
     """
     argv = list(sys.argv[1:] if argv is None else argv)
-    program = Path(sys.argv[0]).name
+    script = Path(sys.argv[0])
+    program = f"python -m {script.parent.name}" if script.name == "__main__.py" else script.name
     try:
         if isinstance(commands, str):
             _run_command(commands, program, argv, about)

@@ -11,18 +11,19 @@ from scripts.commands.reach import find_used, names_in, names_in_python
 from tests.conftest import ROOT
 
 PACKAGE = ROOT / "med3d_components"
+COMMAND_LINES = ("med3d_components/__main__.py", "scripts/commands/prepare_data.py")
 
 
 def modules(package: Path) -> set[str]:
     """Return the modules of a package that hold more than what they hand on."""
-    paths = [path for path in package.rglob("*.py") if path.name != "__init__.py"]
+    paths = [path for path in package.rglob("*.py") if path.name not in ("__init__.py", "__main__.py")]
     return {".".join(path.relative_to(package.parent).with_suffix("").parts) for path in paths}
 
 
 def roots() -> set[str]:
-    """Return the names that configs, the app, the command of imports, and the examples of documents have."""
+    """Return the names that configs, the app, the commands, and the examples of documents have."""
     sources = [path.read_text(encoding="utf-8") for path in (ROOT / "apps").rglob("*.py")]
-    sources += [(ROOT / "scripts" / "commands" / "prepare_data.py").read_text(encoding="utf-8")]
+    sources += [(ROOT / path).read_text(encoding="utf-8") for path in COMMAND_LINES]
     for document in (ROOT / "README.md", *ROOT.glob("bundles/*/docs/README.md")):
         sources += re.findall(r"```python\n(.*?)```", document.read_text(encoding="utf-8"), re.DOTALL)
     return config_names() | set().union(*map(names_in_python, sources))

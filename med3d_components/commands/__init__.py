@@ -1,0 +1,6 @@
+"""The commands of ``python -m med3d_components``, as functions."""
+
+from med3d_components.commands.inference import classify, segment
+from med3d_components.commands.training import evaluate, train
+
+__all__ = ["classify", "evaluate", "segment", "train"]

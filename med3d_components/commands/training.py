@@ -1,0 +1,53 @@
+"""Train a bundle, and score what it has learnt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from med3d_components.commands.models import find_bundle, open_model, run_bundle
+
+__all__ = ["evaluate", "train"]
+
+
+def train(bundle: str, dataset_dir: str, run_dir: str | None = None, configs: str = "train", **options: Any) -> None:
+    """Train a bundle.
+
+    Args:
+        bundle: its name or its folder.
+        dataset_dir: folder of the training data.
+        run_dir: folder for models/, checkpoints/ and eval/; by default the bundle's own.
+        configs: names of its configs, joined by commas: "train,smoke" for a run of seconds.
+        options: of the bundle's training, such as --depth 10.
+
+    Raises:
+        FileNotFoundError: if there is no such bundle or data.
+        ValueError: if the data do not fit, or an option is not one of the bundle.
+    """
+    places = {"dataset_dir": dataset_dir, "run_dir": run_dir}
+    run_bundle("training", find_bundle(bundle), configs.split(","), {**options, **places})
+
+
+def evaluate(model: str, dataset_dir: str, output_dir: str | None = None, **options: Any) -> Path:
+    """Score a trained model on the validation cases of its data, beside a baseline that never looks at an image.
+
+    Args:
+        model: folder of model.pt or of a bundle, or the zip of a bundle with weights, whose configs are code.
+        dataset_dir: folder of the data; with --val_fraction 1 all of its cases are scored.
+        output_dir: folder for tables and pictures; by default eval/evaluation beside the model's; needed for a zip.
+        options: of the bundle's training, such as --batch_size 1.
+
+    Returns:
+        The scores, evaluation.json.
+
+    Raises:
+        FileNotFoundError: if there is no such model or data.
+        ValueError: if the data do not fit, or an option is not one of the bundle.
+    """
+    if output_dir is None and Path(model).is_file():
+        raise ValueError(f"{model} is a zip, which results cannot go into; name a folder by --output_dir.")
+    with open_model(model) as found:
+        folder = Path(output_dir) if output_dir else found.ckpt_dir.parent / "eval" / "evaluation"
+        places = {"dataset_dir": dataset_dir, "ckpt_dir": str(found.ckpt_dir), "output_dir": str(folder)}
+        run_bundle("evaluating", found.bundle, ["train", "evaluate"], {**options, **places})
+    return folder / "evaluation.json"

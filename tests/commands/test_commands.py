@@ -1,0 +1,106 @@
+"""The commands of ``python -m med3d_components``, which run a bundle's own configs."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from med3d_components.commands import classify, evaluate, segment, train
+from scripts.commands.pack_bundles import pack_bundle
+from tests.bundles.workflow import copy_bundle, leave_model, read_table, write_data
+from tests.conftest import ROOT
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a bundle of segmentation with the weights of a training of no epochs."""
+    bundle = copy_bundle("lung_segmentation", tmp_path_factory.mktemp("trained"))
+    leave_model(bundle, data)
+    return bundle
+
+
+def mask(out: Path) -> np.ndarray:
+    return np.asarray(nib.load(out / "case_0_seg.nii.gz").dataobj)
+
+
+def test_a_model_is_given_as_its_folder_its_bundle_or_a_zip(trained: Path, data: Path, tmp_path: Path) -> None:
+    scan = str(data / "Scans" / "imagesTr" / "case_0.nii.gz")
+    moved = Path(shutil.copytree(trained / "models", tmp_path / "moved"))  # settings.json tells the bundle
+    packed = pack_bundle(trained, tmp_path, trained / "models" / "model.pt")
+    found = []
+    for number, model in enumerate((trained, trained / "models", moved, packed)):
+        table = segment(model=str(model), input=scan, output=str(tmp_path / str(number)))
+        assert [row["case"] for row in read_table(table)] == ["case_0"]
+        found.append(mask(tmp_path / str(number)))
+    assert 0 < found[0].mean() < 1
+    assert all(np.array_equal(found[0], other) for other in found[1:])
+
+
+def test_options_are_those_of_the_bundle(trained: Path, data: Path, tmp_path: Path) -> None:
+    scan, out = str(data / "Scans" / "imagesTr" / "case_0.nii.gz"), str(tmp_path / "out")
+    segment(str(trained), scan, out, output_postfix="lungs")
+    assert (tmp_path / "out" / "case_0_lungs.nii.gz").is_file()
+    with pytest.raises(ValueError, match=r"^--overlp is no id of the inference of lung_segmentation; did you mean"):
+        segment(str(trained), scan, out, overlp=0.5)
+    with pytest.raises(ValueError, match=r"^overlap is 2, but must be"):
+        segment(str(trained), scan, out, overlap=2)
+
+
+def test_a_bundle_is_trained_evaluated_and_classifies(data: Path, tmp_path: Path) -> None:
+    nodules, run = str(data / "Nodules"), tmp_path / "run"
+    train("lung_nodule_ct_classification", nodules, run_dir=str(run), configs="train,smoke", seed=1)
+    scores = json.loads(evaluate(str(run), nodules).read_text(encoding="utf-8"))
+    (row,) = [row for row in read_table(run / "eval" / "metrics.csv") if float(row["val_auc"]) == scores["val_auc"]][:1]
+    assert row["epoch"]
+    table = read_table(classify(str(run / "models"), nodules, str(tmp_path / "out")))
+    assert len(table) == 6
+
+
+MISTAKES: dict[str, tuple[Callable[..., Any], dict[str, str], str]] = {
+    "no model": (segment, {"model": "{tmp}"}, "holds no model.pt, nor does its models/; train first."),
+    "no folder": (segment, {"model": "{tmp}/none"}, "is no folder; name that of model.pt, that of a bundle, or"),
+    "no zip": (segment, {"model": "{tmp}/broken.zip"}, "broken.zip is no zip, or is cut off"),
+    "other task": (classify, {"model": "{trained}"}, "is a model of lung_segmentation; use the command segment."),
+    "no scan": (segment, {"model": "{trained}", "input": "{tmp}/none"}, "none"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_said_in_one_line(mistake: str, trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.zip").write_bytes(b"PK")
+    command, arguments, message = MISTAKES[mistake]
+    given = {"input": "scans", "output": str(tmp_path / "out"), **arguments}
+    with pytest.raises((ValueError, FileNotFoundError), match=re.escape(message)) as caught:
+        command(**{name: value.format(tmp=tmp_path, trained=trained) for name, value in given.items()})
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_bundle_that_is_not_there_and_a_zip_without_a_place_for_results_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"^There is no bundle lungs; name its folder, or one of genesis_pre"):
+        train("lungs", str(tmp_path))
+    (tmp_path / "model.zip").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"model\.zip is a zip, which results cannot go into; name a folder by"):
+        evaluate(str(tmp_path / "model.zip"), str(tmp_path))
+
+
+def test_the_command_line_ends_in_one_line_and_exit_code_1(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "med3d_components", "segment", "--model", str(tmp_path), "--input", "x"]
+    done = subprocess.run([*command, "--output", "y"], cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
+    assert done.returncode == 1
+    assert done.stderr == f"error: {tmp_path} holds no model.pt, nor does its models/; train first.\n"
