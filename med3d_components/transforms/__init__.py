@@ -4,7 +4,7 @@ And those of Models Genesis: cubes of lung, and the distortions that it restores
 """
 
 from med3d_components.transforms.channel import SelectChanneld
-from med3d_components.transforms.checks import CheckImaged, CheckLabeld
+from med3d_components.transforms.checks import CheckHounsfieldd, CheckImaged, CheckLabeld
 from med3d_components.transforms.crop import RandForegroundCropd, RandTissueCropd
 from med3d_components.transforms.cube import LoadImageCubed
 from med3d_components.transforms.distortion import RandBezierIntensityd, RandFlipsd
@@ -18,6 +18,7 @@ from med3d_components.transforms.shuffle import RandPixelShuffled
 from med3d_components.transforms.spacing import EnsureSpacingd, MedianSpacing, MedianSpacingd
 
 __all__ = [
+    "CheckHounsfieldd",
     "CheckImaged",
     "CheckLabeld",
     "ClipIntensityd",

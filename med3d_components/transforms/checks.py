@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,16 @@ from monai.transforms import MapTransform
 
 from med3d_components.transforms.per_domain import of_domain
 
-__all__ = ["CheckImaged", "CheckLabeld"]
+__all__ = ["CheckHounsfieldd", "CheckImaged", "CheckLabeld"]
+
+SOFT_TISSUE = (-150, 150)
+"""In HU: fat, muscle, organs and blood, 22 to 84 % of the voxels of 37 CT scans of all parts of the body."""
+OFFSET = 1024
+"""The usual rescale intercept, with the other sign."""
+SHARE = 0.1
+"""Of a scan: of the same scans, bone and contrast filled 0.7 % or less of the range that lies so much higher."""
+STEP = 3
+"""One voxel of so many along each axis tells the shares."""
 
 
 class CheckImaged(MapTransform):
@@ -31,6 +40,59 @@ class CheckImaged(MapTransform):
             if low == high:
                 raise ValueError(f"all voxels of the image are {low:g}; leave the case out.")
         return dict(data)
+
+
+class CheckHounsfieldd(MapTransform):
+    """Refuse a CT whose values are 1024 off, as they are where the rescale intercept was left out or applied twice.
+
+    A range of HU would make a single grey of its organs. Padding below air, such as -3024 around the field of view, is
+    let pass, since a range clips it.
+
+    Args:
+        keys: of CT scans.
+        intensity_range: of the bundle. Scans are not looked at where it is not one of HU, but 0 to 1, or None.
+
+    Raises:
+        ValueError: naming the offset.
+
+    Example:
+        >>> body = torch.full((1, 20, 20, 20), 40.0)
+        >>> body[..., :10] = -1000
+        >>> check = CheckHounsfieldd("image", intensity_range=(-200, 250))
+        >>> check({"image": body})["image"] is body
+        True
+        >>> check({"image": body + 1024})
+        Traceback (most recent call last):
+        ...
+        ValueError: the image is no CT in HU, but 1024 higher: its rescale intercept was left out; take 1024 off.
+    """
+
+    def __init__(self, keys: KeysCollection, intensity_range: Sequence[float] | None) -> None:
+        super().__init__(keys)
+        self.is_hu = intensity_range is not None and intensity_range[0] < 0
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return the sample unchanged."""
+        for key in self.key_iterator(dict(data)) if self.is_hu else ():
+            few = torch.as_tensor(data[key])[:, ::STEP, ::STEP, ::STEP]
+            if _soft_tissue(few - OFFSET) > SHARE:
+                raise ValueError(
+                    f"the image is no CT in HU, but {OFFSET} higher: its rescale intercept was left out; "
+                    f"take {OFFSET} off."
+                )
+            # Air lies where soft tissue would, so there must be no other, and values that no CT has.
+            low = float((few < 1.5 * -OFFSET).float().mean())
+            if _soft_tissue(few + OFFSET) > SHARE and _soft_tissue(few) < SHARE**2 < low:
+                raise ValueError(
+                    f"the image is no CT in HU, but {OFFSET} lower: its rescale intercept was applied twice; "
+                    f"add {OFFSET}."
+                )
+        return dict(data)
+
+
+def _soft_tissue(image: torch.Tensor) -> float:
+    low, high = SOFT_TISSUE
+    return float(((image >= low) & (image <= high)).float().mean())
 
 
 class CheckLabeld(MapTransform):
