@@ -95,7 +95,8 @@ def write_mask(
     mask = np.asarray(mask)
     if mask.min() < 0 or mask.max() >= len(classes):
         raise ValueError(
-            f"The mask of {scan_path} has values from {mask.min()} to {mask.max()}, but there are {len(classes)} classes."
+            f"The mask of {scan_path} has values from {mask.min()} to {mask.max()}, "
+            f"but they must be those of {len(classes)} classes, 0 to {len(classes) - 1}."
         )
     mask = mask.astype(np.min_scalar_type(len(classes) - 1), copy=False)
     plan = _plan(stem, classes, formats, separate_classes)

@@ -19,8 +19,8 @@ from med3d_components.masks import all_or_none, check_formats, file_part, write_
 __all__ = ["SaveImageMasksd", "SaveImageVolumesd"]
 
 
-# MONAI Label leaves out of a bundle what is a SaveImaged, and MONAI Deploy whose name holds "SaveImage": they have files
-# of their own.
+# MONAI Label and MONAI Deploy write files of their own. Of a bundle's postprocessing, the one leaves out what is a
+# SaveImaged, the other what has "SaveImage" in its name.
 class SaveImageMasksd(SaveImaged):
     """Write masks in the geometry of their scans, as ``OUTPUT_DIR/CASE_POSTFIX`` and the ending of each format.
 
