@@ -88,7 +88,8 @@ class ScanReport(CaseCollector):
         case = case_name(output["pred"].meta["filename_or_obj"])
         row = {"case": case, **self._volumes(output["pred"]), **_box(output["pred"])}
         image, overlay = (output[name][0].float().cpu() for name in ("image", "overlay"))
-        draw_overlays(self.folder / f"{case}_overlay.png", [{"title": case, "image": image, "pred": overlay}])
+        shown = {"title": case, "image": image, "pred": overlay}
+        draw_overlays(self.folder / f"{case}_overlay.png", [shown], self.classes)
         self.kept.append({**row, "seconds": round(time.perf_counter() - self.start_time, 2)})
 
     def write(self, engine: Engine) -> None:

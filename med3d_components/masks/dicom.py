@@ -15,6 +15,7 @@ from nibabel.affines import apply_affine
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import PYDICOM_IMPLEMENTATION_UID, ImplicitVRLittleEndian, RTStructureSetStorage, generate_uid
+from scipy.ndimage import find_objects
 from scipy.spatial import cKDTree
 from skimage.color import rgb2lab
 from skimage.measure import find_contours, points_in_poly
@@ -280,9 +281,12 @@ def _contours(
 ) -> list[Dataset]:
     lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
     found = []
-    for k in np.flatnonzero((mask == value).any(axis=(0, 1))).tolist():
-        for polygon in _polygons(mask[:, :, k] == value):
-            points = apply_affine(lps, np.column_stack([polygon, np.full(len(polygon), k)]))
+    part = mask == value
+    rows, columns, planes = next(iter(find_objects(part.view(np.uint8))), (slice(0, 0),) * 3)
+    for k in range(planes.start, planes.stop):
+        for polygon in _polygons(part[rows, columns, k]):
+            voxels = np.column_stack([polygon + (rows.start, columns.start), np.full(len(polygon), k)])
+            points = apply_affine(lps, voxels)
             found.append(
                 _dataset(
                     ContourImageSequence=[references[k]],
@@ -302,10 +306,11 @@ def _polygons(region: NDArray[np.bool_]) -> list[NDArray[np.float64]]:
     outer = [_without_straight(line) for line, area in zip(lines, areas, strict=True) if area > 0]
     size = [_area(line) for line in outer]
     holes = [_without_straight(line) for line, area in zip(lines, areas, strict=True) if area < 0]
-    for hole in holes:
-        around = [i for i, line in enumerate(outer) if points_in_poly(hole[:1], line)[0]]
-        home = min(around, key=size.__getitem__)
-        outer[home] = _join(outer[home], hole)
+    around = [[i for i, line in enumerate(outer) if points_in_poly(hole[:1], line)[0]] for hole in holes]
+    homes = [min(candidates, key=size.__getitem__) for candidates in around]
+    distances = [cKDTree(outer[home]).query(hole)[0].min() for hole, home in zip(holes, homes, strict=True)]
+    for index in np.argsort(distances).tolist():  # the nearest first, so that no line crosses a hole on its way
+        outer[homes[index]] = _join(outer[homes[index]], holes[index])
     return outer
 
 
