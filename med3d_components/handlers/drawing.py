@@ -23,7 +23,7 @@ __all__ = ["draw_cubes", "draw_curves", "draw_overlays", "draw_restorations", "d
 CLASSES = ("benign", "malignant")
 MOST, COLUMNS = 40, 8  # cubes of a sheet and of a row
 PLANES = ("sagittal", "coronal", "axial")
-ENDS = ("RL", "AP", "SI")
+ENDS = (("R", "L"), ("A", "P"), ("S", "I"))
 """The two ends of each axis; the first lies at the left or the top of a picture."""
 WIDTH = 11
 """Of a picture with overlays, in inches."""
@@ -181,7 +181,7 @@ class _Plane(NamedTuple):
     """A slice of a volume that is oriented to RAS, seen as radiologists do."""
 
     axis: int
-    index: int
+    place: int
     spacing: tuple[float, float]  # mm, across and down
     size: tuple[int, int]
     position: float  # mm
@@ -220,7 +220,7 @@ class _Plane(NamedTuple):
 
     def cut(self, volume: np.ndarray) -> np.ndarray:
         """Return the slice as rows from the top: right, anterior and superior come first in a picture."""
-        return volume.take(self.index, self.axis).T[::-1, ::-1]
+        return volume.take(self.place, self.axis).T[::-1, ::-1]
 
 
 def _height(planes: Sequence[_Plane]) -> float:

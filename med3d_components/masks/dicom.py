@@ -187,7 +187,7 @@ def _read_series(scan_path: str | os.PathLike[str], mask: NDArray[Any]) -> Dicom
 
 def _headers(series: DicomSeries) -> list[Dataset]:
     """Read the headers of a series' files, and give each what the standard demands and an anonymised one may lack."""
-    headers = [pydicom.dcmread(file, stop_before_pixels=True) for file in series.files]
+    headers: list[Dataset] = [pydicom.dcmread(file, stop_before_pixels=True) for file in series.files]
     needed = {
         **IDENTITY,
         "StudyInstanceUID": generate_uid(entropy_srcs=[series.uid, "study"]),
@@ -285,7 +285,7 @@ def _contours(
     rows, columns, planes = next(iter(find_objects(part.view(np.uint8))), (slice(0, 0),) * 3)
     for k in range(planes.start, planes.stop):
         for polygon in _polygons(part[rows, columns, k]):
-            voxels = np.column_stack([polygon + (rows.start, columns.start), np.full(len(polygon), k)])
+            voxels = np.column_stack([np.add(polygon, (rows.start, columns.start)), np.full(len(polygon), k)])
             points = apply_affine(lps, voxels)
             found.append(
                 _dataset(
