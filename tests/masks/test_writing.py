@@ -7,7 +7,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from med3d_components.masks import mask_files, write_mask, writing
+from med3d_components.masks import FORMATS, mask_files, write_mask, writing
+from med3d_components.utils.options import OPTIONS
 from tests.masks.shapes import CLASSES, SHAPE, nested_mask, upright_affine
 
 
@@ -88,6 +89,10 @@ def test_what_cannot_be_written_is_refused_in_one_line(tmp_path: Path, scan: Pat
     with pytest.raises(ValueError, match=error):
         write_mask(nested_mask(), scan, tmp_path / "ct_seg", **{"classes": CLASSES, **change})
     assert [path.name for path in tmp_path.iterdir()] == ["ct.nii.gz"]
+
+
+def test_the_options_of_the_bundles_name_these_formats() -> None:
+    assert OPTIONS["format"].choices == tuple(FORMATS)
 
 
 def test_without_highdicom_one_line_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
