@@ -260,12 +260,12 @@ def test_inference_lists_nodules_without_scores_or_plain_volumes(tmp_path: Path)
     ]
     (folder / "dataset.json").unlink()
     assert [item["case"] for item in list_nodules(folder)] == ["x", "y", "z"]
-    assert list_nodules(folder / "x.nii") == [{"image": str(folder / "x.nii"), "patient": "x.nii", "case": "x"}]
-    write_series(tmp_path / "ct.1.2", np.zeros((6, 5, 4)), np.eye(4))
+    assert list_nodules(folder / "x.nii") == [{"image": str(folder / "x.nii"), "patient": "x", "case": "x"}]
+    series = write_series(tmp_path / "ct.1.2", np.zeros((6, 5, 4)), np.eye(4))
     assert list_nodules(tmp_path / "ct.1.2")[0] == {
         "image": str(tmp_path / "ct.1.2"),
-        "patient": "ct.1.2",
-        "case": "ct.1.2",
+        "patient": series.uid,
+        "case": series.uid,
     }
     shutil.rmtree(folder)
     with pytest.raises(FileNotFoundError, match="holds no volume"):
