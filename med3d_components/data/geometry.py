@@ -67,7 +67,7 @@ def read_nifti_header(path: str | os.PathLike[str]) -> Any:
         with ImageOpener(path) as file:
             block = file.read(nib.Nifti2Header.sizeof_hdr)
     except (OSError, EOFError, zlib.error) as e:
-        raise ValueError(f"{path} is not a readable NIfTI file ({e}); replace or convert it.") from e
+        raise ValueError(f"{path} is not a readable NIfTI file ({e}); replace or convert it.") from None
     for kind in (nib.Nifti1Header, nib.Nifti2Header):
         if kind.may_contain_header(block):
             header = kind(block[: kind.sizeof_hdr], check=False)

@@ -499,7 +499,7 @@ def _reading(path: str) -> Iterator[None]:
     except (OSError, EOFError, zlib.error, RuntimeError, TypeError, ValueError) as error:
         if path in str(error):
             raise
-        raise ValueError(f"{path} cannot be read ({_reason(error)}); copy it anew.") from error
+        raise ValueError(f"{path} cannot be read ({_reason(error)}); copy it anew.") from None
 
 
 def _reason(error: BaseException) -> str:
@@ -529,7 +529,7 @@ def _open_nifti(path: Path) -> Scan:
     try:
         stored = ArrayProxy(str(path), type(raw)(raw.binaryblock, raw.endianness))
     except (HeaderDataError, KeyError, ValueError) as e:
-        raise ValueError(f"{path} is not a readable NIfTI file ({_reason(e)}); replace or convert it.") from e
+        raise ValueError(f"{path} is not a readable NIfTI file ({_reason(e)}); replace or convert it.") from None
     shape = list(stored.shape)
     while len(shape) > 3 and shape[-1] == 1:
         shape.pop()
@@ -630,7 +630,7 @@ def _itk_io(path: Path) -> Any:
         io.SetFileName(str(path))
         io.ReadImageInformation()
     except RuntimeError as e:
-        raise ValueError(f"{path} is not a readable volume ({_reason(e)}); replace or convert it.") from e
+        raise ValueError(f"{path} is not a readable volume ({_reason(e)}); replace or convert it.") from None
     return io
 
 

@@ -24,6 +24,8 @@ __all__ = ["FastLoadImaged", "ScanReader"]
 
 logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)  # says the same in the log
 
+logger = logging.getLogger(__name__)
+
 PADDING = 16
 NOT_SCANS = (".npy", ".npz", ".png", ".jpg", ".jpeg", ".bmp")
 """Files that MONAI's own readers read."""
@@ -35,7 +37,7 @@ class ScanReader(ImageReader):
     Args:
         dtype: that the volume is loaded as; None for that of the file.
         need_spacing: whether a file without a voxel size is an error. If not, its voxels count as 1 mm, until
-            :class:`EnsureSpacingd` gives them another size.
+            :class:`EnsureSpacingd` gives them another size; a warning and "spacing_assumed" in the meta data say so.
 
     Raises:
         ValueError: on reading, as :func:`open_scan`, and for several files at once.
@@ -60,7 +62,10 @@ class ScanReader(ImageReader):
         paths = ensure_tuple(data)
         if len(paths) != 1:
             raise ValueError(f"{', '.join(map(str, paths))} cannot be read as one volume; name one file or folder.")
-        return open_scan(paths[0], need_spacing=self.need_spacing)
+        scan = open_scan(paths[0], need_spacing=self.need_spacing)
+        if not scan.has_spacing:
+            logger.warning("%s gives no voxel size, so lengths and volumes in it are assumed.", scan.path)
+        return scan
 
     def get_data(self, img: Scan) -> tuple[np.ndarray, dict[str, Any]]:
         """Return the voxels, of shape (x, y, z) or (x, y, z, channels), and the meta data of a MetaTensor."""
@@ -71,6 +76,8 @@ class ScanReader(ImageReader):
             MetaKeys.SPACE: SpaceKeys.RAS,
             MetaKeys.ORIGINAL_CHANNEL_DIM: -1 if img.channels > 1 else float("nan"),
         }
+        if not img.has_spacing:
+            meta["spacing_assumed"] = True
         return _c_order(img.voxels(), self.dtype), meta
 
 

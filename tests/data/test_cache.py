@@ -124,7 +124,7 @@ def test_a_validation_item_keeps_its_geometry_and_can_be_inverted(tmp_path: Path
     assert isinstance(read["image"], MetaTensor)
     assert torch.equal(made["image"].affine, read["image"].affine)
     assert made["image"].meta["filename_or_obj"] == read["image"].meta["filename_or_obj"]
-    assert np.array_equal(made["image"].meta["pixdim"], read["image"].meta["pixdim"])
+    assert np.array_equal(made["image"].meta["original_affine"], read["image"].meta["original_affine"])
     inverse = Invertd("label", transform=chain, orig_keys="label", nearest_interp=True, to_tensor=True)
     assert inverse(read)["label"].shape == (1, 20, 18, 12)
     assert torch.allclose(inverse(read)["label"].affine, torch.as_tensor(AFFINE))
