@@ -15,7 +15,7 @@ import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations, groupby
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -56,6 +56,7 @@ _TAGS = [
     *(keyword for keywords in _PARTS.values() for keyword in keywords),
     *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "Modality", "PatientID", "RescaleSlope"),
     *("RescaleIntercept", "ModalityLUTSequence", "SliceThickness", "SpacingBetweenSlices"),
+    "InstanceNumber",
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
 ]
 _VOLUMES = ("CT", "MR", "PT")
@@ -130,6 +131,8 @@ class DicomSeries:
         patient: PatientID, may be empty.
         shape: voxels along (column i, row j, slice k).
         affine: voxel (i, j, k) to RAS mm, (4, 4).
+        frames: where each slice is, and how its values are stored.
+        grid: how to resample the slices; None if they are a volume as they are.
     """
 
     path: str
@@ -140,13 +143,13 @@ class DicomSeries:
     patient: str
     shape: tuple[int, int, int]
     affine: NDArray[np.float64]
-    frames: tuple[_Frame, ...]
-    grid: _Grid | None = None
+    frames: tuple[_Frame, ...] = field(repr=False)
+    grid: _Grid | None = field(default=None, repr=False)
 
     @property
     def name(self) -> str:
         """Name for results: the UID and the part, which are no patient's name."""
-        return _name(self.uid or self.folder.name, self.part)
+        return _name(self.uid or self.frames[0].instance_uid or self.folder.name, self.part)
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -296,8 +299,8 @@ def read_series(path: str | os.PathLike[str], resample: bool = False) -> DicomSe
     if name:
         raise ValueError(f"{folder} holds no DICOM series {name}, but {names or 'none'}; list the folder anew.")
     if not found.series:
-        others = f" ({'; '.join(found.notes)})" if found.notes else ""
-        raise ValueError(f"{folder} holds no DICOM volume{others}; give the folder that holds the slices of a series.")
+        others = "".join(f"; {note}" for note in found.notes)
+        raise ValueError(f"{folder} holds no DICOM volume; give the folder that holds the slices of a series{others}.")
     if len(found.series) > 1:
         raise ValueError(f"{folder} holds {len(found.series)} series: {names}; give one, as {found.series[0].path}.")
     return _keep(text, resample, found.series[0])
@@ -426,21 +429,22 @@ def _quiet() -> Iterator[None]:
 
 def _kind(header: Any) -> str:
     """Name what is no slice of a volume; empty for one that is."""
-    sop_class = pydicom.uid.UID(_text(header, "SOPClassUID"))
+    sop_class = pydicom.uid.UID(_text(header, "SOPClassUID") or _text(header.file_meta, "MediaStorageSOPClassUID"))
     modality = _text(header, "Modality")
-    if header.file_meta.get("MediaStorageSOPClassUID") == "1.2.840.10008.1.3.10":
-        return "DICOMDIR"
-    if not sop_class:
+    is_image = "Image Storage" in sop_class.name or sop_class.is_private
+    if is_image and "ImagePositionPatient" not in header and not (sop_class and modality):
         raise EOFError
-    images = "Image Storage" in sop_class.name or sop_class.is_private or sop_class.name == sop_class
-    if not images or (modality not in _VOLUMES and "Rows" not in header):
-        return modality or sop_class.name
-    if {"LOCALIZER", "SCOUT"} & {str(value).upper() for value in _values(header.get("ImageType"))}:
+    label = modality if modality and modality not in _VOLUMES else sop_class.name
+    if not is_image:
+        return label
+    kinds = [str(value).upper() for value in _values(header.get("ImageType"))]
+    if "LOCALIZER" in kinds or "SCOUT" in kinds:
         return "localizer"
     if header.get("SamplesPerPixel", 1) != 1 or _text(header, "PhotometricInterpretation").startswith("PALETTE"):
         return "colour picture"
+    should_be_placed = modality in _VOLUMES and "Secondary" not in sop_class.name and "SECONDARY" not in kinds
     placed = "ImagePositionPatient" in header or "PerFrameFunctionalGroupsSequence" in header
-    return "" if placed or (modality in _VOLUMES and "Secondary" not in sop_class.name) else modality or sop_class.name
+    return "" if placed or should_be_placed else label
 
 
 def _read_slices(file: Path, stream: BinaryIO, header: Any) -> tuple[_Slice, ...]:
@@ -535,7 +539,7 @@ def _slice(file: Path, number: int, layout: _Layout, attributes: dict[str, Any])
     along, across = np.reshape(orientation, (2, 3))
     if min(spacing) <= 0 or not np.allclose([along @ along, across @ across, along @ across], [1, 1, 0], atol=0.01):
         raise _UnfitError(
-            f"has pixels of {_join(spacing)} mm along {_join(orientation)}, which is no place; repair it."
+            f"has pixels of {_join(spacing)} mm along {_join(orientation)}, which is no place in space; repair its header."
         )
     slope, intercept = (float(attributes.get(f"Rescale{name}", no)) for name, no in (("Slope", 1), ("Intercept", 0)))
     if not np.isfinite([slope, intercept]).all():
@@ -562,8 +566,10 @@ def _part_tags(attributes: dict[str, Any]) -> tuple[tuple[str, str], ...]:
         value = next((attributes[keyword] for keyword in keywords if keyword in attributes), None)
         if value is not None:
             tags[label] = "-".join(f"{x:g}" if isinstance(x, float) else str(x) for x in _values(value))
-    for number, value in enumerate(_values(attributes.get("DimensionIndexValues")), start=1):
-        tags[f"dimension {number}"] = str(value)
+    if "DimensionIndexValues" in attributes:
+        indices = enumerate(_values(attributes["DimensionIndexValues"]), start=1)
+        tags.update({f"dimension {number}": str(value) for number, value in indices})
+        tags["instance"] = str(attributes.get("InstanceNumber"))
     return tuple(tags.items())
 
 
@@ -628,9 +634,10 @@ def _find(files: Iterable[Path], resample: bool, keep_single: bool = False) -> F
     owners = Counter(folder for part in parts for folder in {x.frame.file.parent for x in part.slices})
     found = []
     for part in parts:
-        uid, folder = part.slices[0].series_uid, _folder(part.slices)
+        first, folder = part.slices[0], _folder(part.slices)
+        uid = first.series_uid or first.frame.instance_uid or folder.name
         alone = owners[folder] == 1 and all(x.frame.file.parent == folder for x in part.slices)
-        path = str(folder) if alone else f"{folder}::{_name(uid or folder.name, part.name)}"
+        path = str(folder) if alone else f"{folder}::{_name(uid, part.name)}"
         try:
             if part.error:
                 raise ValueError(part.error)
@@ -640,7 +647,7 @@ def _find(files: Iterable[Path], resample: bool, keep_single: bool = False) -> F
     found.sort(key=lambda series: series.path)
     for series in found:
         _keep(series.path, resample, series)
-    notes = [f"{len(some)} {kind}, the first is {some[0]}" for kind, some in sorted(passed.items()) if some]
+    notes = [f"passed over {len(some)} x {kind}, first {some[0]}" for kind, some in sorted(passed.items()) if some]
     return FoundSeries(found, sorted(failures), notes)
 
 
@@ -695,7 +702,7 @@ def _split(slices: list[_Slice], name: str, resample: bool) -> list[_Part]:
         groups: dict[str, list[_Slice]] = defaultdict(list)
         for one, some in zip(slices, tags, strict=True):
             groups[" ".join([name, *(f"{label} {some.get(label, 'none')}" for label in chosen)]).strip()].append(one)
-        if min(map(len, groups.values())) > 1:
+        if min(map(len, groups.values())) > 1 and len({_name("", key) for key in groups}) == len(groups):
             try:
                 return [_Part(_in_order(group, resample), key) for key, group in groups.items()]
             except ValueError:
@@ -740,8 +747,8 @@ def _places(slices: Sequence[_Slice]) -> NDArray[np.float64]:
 
 def _check_alike(slices: Sequence[_Slice]) -> None:
     first = slices[0]
-    for field, name in (("size", "size"), ("spacing", "pixel spacing"), ("orientation", "direction")):
-        values = np.array([getattr(one, field) for one in slices])
+    for key, name in (("size", "size"), ("spacing", "pixel spacing"), ("orientation", "direction")):
+        values = np.array([getattr(one, key) for one in slices])
         unlike = ~np.isclose(values, values[0], atol=1e-4).all(axis=1)
         if unlike.any():
             other = int(unlike.argmax())
@@ -794,7 +801,7 @@ def _assemble(path: str, part: _Part, resample: bool) -> DicomSeries:
         origin = origin + _axes(first)[:, :2] @ (low * first.spacing)
         fill = -1024.0 if first.modality == "CT" else 0.0
         grid = _Grid((rows, columns), places[:, 2] / step, shifts[:, ::-1], fill)
-        columns, rows = (np.ceil(shifts.max(axis=0)) + (columns, rows)).astype(int).tolist()
+        columns, rows = np.add(np.ceil(shifts.max(axis=0)).astype(int), (columns, rows)).tolist()
     return DicomSeries(
         path=path,
         folder=_folder(part.slices),
