@@ -30,7 +30,7 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.volumeutils import apply_read_scaling
 from numpy.typing import NDArray
 
-from med3d_components.data.dicom import is_dicom_folder, read_series
+from med3d_components.data.dicom import find_series, is_dicom_folder, read_series
 from med3d_components.data.geometry import check_affine, nifti_geometry, read_nifti_header
 
 __all__ = [
@@ -81,7 +81,7 @@ class Listing(NamedTuple):
     notes: list[str]
 
 
-def list_scans(path: str | os.PathLike[str], masks: bool = False) -> Listing:
+def list_scans(path: str | os.PathLike[str], masks: bool = False, resample: bool = False) -> Listing:
     """List the scans that a path stands for, a file, a DICOM series, or a folder of these at any depth.
 
     The name of a file is its path below the folder without the ending, such as ``patient_1/ct``, and that of a DICOM
@@ -92,6 +92,7 @@ def list_scans(path: str | os.PathLike[str], masks: bool = False) -> Listing:
     Args:
         path: of the file, series or folder.
         masks: whether to list masks as well, for a folder of labels.
+        resample: of DICOM series, see :func:`open_scan`.
 
     Raises:
         FileNotFoundError: if there is no such file or folder, or no scan in it.
@@ -103,31 +104,38 @@ def list_scans(path: str | os.PathLike[str], masks: bool = False) -> Listing:
     """
     root, found = Path(path), _Found()
     named: dict[str, str] = {}
+    passed_over: list[str] = []
     if root.is_dir():
         _walk(root, found)
         named = _name_files(root, found, masks)
-        for scan, name in _find_series(found.dicom, found.failures):
-            if name in named:
-                raise ValueError(f"{named[name]} and {scan} hold one series, {name}; move one of them away.")
-            named[name] = scan
+        series, failures, passed_over = find_series(root, resample)
+        found.failures.update(failures)
+        for one in series:
+            if (twin := named.setdefault(one.name, one.path)) != one.path:
+                raise ValueError(f"{twin} and {one.path} have one name, {one.name}; move one of them away.")
     elif _is_volume(root):
         named = {case_name(root): str(root)}
     elif not root.exists() and "::" in str(path):
-        named = {open_scan(path).name: str(path)}
+        named = {open_scan(path, resample=resample).name: str(path)}
+    notes = found.notes() + passed_over
     if not named and not found.failures:
-        text = "".join(f" ({note.rstrip('.')})" for note in found.notes())
+        text = "".join(f" ({note.rstrip('.')})" for note in notes)
         raise FileNotFoundError(
             f"{path} holds no volume{text}; give a {', '.join(ENDINGS)} file, the folder of a DICOM series, "
             "or a folder of these."
         )
-    return Listing(dict(sorted(named.items(), key=lambda pair: pair[1])), found.failures, found.notes())
+    return Listing(dict(sorted(named.items(), key=lambda pair: pair[1])), found.failures, notes)
 
 
-def list_images(path: str | os.PathLike[str]) -> list[dict[str, str]]:
+def list_images(path: str | os.PathLike[str], resample: bool = False) -> list[dict[str, str]]:
     """List scans as items ``{"image": path, "case": name}`` for inference, see :func:`list_scans`.
 
-    What is left out is logged. A DICOM folder that holds no readable series is an item too, named by its path: reading
-    it says why, and does not keep the others from being read.
+    What is left out is logged. What should be a DICOM series but is none is an item too, named by its path: reading it
+    says why, and does not keep the others from being read.
+
+    Args:
+        path: of the file, series or folder.
+        resample: of DICOM series, see :func:`open_scan`.
 
     Raises:
         FileNotFoundError: if there is no scan.
@@ -137,7 +145,7 @@ def list_images(path: str | os.PathLike[str]) -> list[dict[str, str]]:
         >>> list_images("imagesTs/patient_2.nii.gz")
         [{'image': 'imagesTs/patient_2.nii.gz', 'case': 'patient_2'}]
     """
-    scans, failures, notes = list_scans(path)
+    scans, failures, notes = list_scans(path, resample=resample)
     for note in notes:
         logger.warning("%s", note)
     if not scans:
@@ -285,7 +293,12 @@ class Scan:
             )
 
 
-def open_scan(path: str | os.PathLike[str], spacing: Sequence[float] | None = None, need_spacing: bool = True) -> Scan:
+def open_scan(
+    path: str | os.PathLike[str],
+    spacing: Sequence[float] | None = None,
+    need_spacing: bool = True,
+    resample: bool = False,
+) -> Scan:
     """Read the header of a NIfTI, NRRD or MetaImage file, or of a DICOM series.
 
     Headers are kept, so several nodules of a scan cost one; what is doubtful in one is logged once.
@@ -294,6 +307,7 @@ def open_scan(path: str | os.PathLike[str], spacing: Sequence[float] | None = No
         path: the file or folder, or ``FOLDER::NAME`` of one DICOM series among several in a folder.
         spacing: in mm along the axes of the file, where its header has none.
         need_spacing: whether a file without a voxel size is an error; ``has_spacing`` tells if not.
+        resample: whether unevenly spaced or tilted DICOM slices become a volume by interpolation; an error if not.
 
     Raises:
         FileNotFoundError: if there is no such file or folder.
@@ -306,7 +320,12 @@ def open_scan(path: str | os.PathLike[str], spacing: Sequence[float] | None = No
         (48, 48, 48)
     """
     place = _on_disk(path)
-    scan = _open(str(path), place.stat().st_mtime_ns)
+    if place.is_dir():
+        if place == Path(path) and not is_dicom_folder(place):
+            raise ValueError(f"{path} is a folder without a DICOM series; name a volume or a folder of DICOM slices.")
+        scan = _open_series(str(path), resample)
+    else:
+        scan = _open(place, place.stat().st_mtime_ns)
     if spacing is None:
         if need_spacing and not scan.has_spacing:
             nifti_geometry(place)  # which knows what to say
@@ -328,7 +347,7 @@ def read_volume(path: str | os.PathLike[str], need_spacing: bool = True) -> tupl
     """
     scan = open_scan(path, need_spacing=need_spacing)
     array = scan.voxels()
-    if scan.modality:
+    if Path(path).is_dir() or "::" in str(path):
         whole = np.clip(array, -32768, 32767).astype(np.int16)
         return whole if np.array_equal(whole, array) else array, scan.affine
     small = array.dtype in (np.uint8, np.int16, np.uint16)
@@ -340,7 +359,6 @@ class _Found:
     """What lies below a folder."""
 
     files: list[Path] = field(default_factory=list)
-    dicom: list[Path] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
     left_out: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
@@ -370,8 +388,6 @@ def _walk(root: Path, found: _Found) -> None:
     def visit(folder: Path) -> bool:
         """Tell whether there is anything in it."""
         dicom, empty = is_dicom_folder(folder), True
-        if dicom:
-            found.dicom.append(folder)
         for entry in sorted(folder.iterdir()):
             if entry.name.startswith("."):
                 continue
@@ -434,17 +450,6 @@ def _results(root: Path, files: Sequence[Path] | dict[Path, str]) -> set[Path]:
     return found
 
 
-def _find_series(folders: Sequence[Path], failures: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield path and name of each DICOM series, and add what is none to the failures."""
-    for folder in folders:
-        try:
-            series = read_series(folder)
-        except ValueError as error:
-            failures[str(folder)] = str(error)
-        else:
-            yield str(folder), series.uid
-
-
 def _name_below(folder: Path, path: Path) -> str:
     return (path.parent / case_name(path)).relative_to(folder).as_posix()
 
@@ -468,22 +473,13 @@ def _on_disk(path: str | os.PathLike[str]) -> Path:
 
 
 @lru_cache(maxsize=1024)
-def _open(path: str, modified: int) -> Scan:
-    """Read a header, once as long as the file stays the same."""
-    place = _on_disk(path)
-    if place.is_dir():
-        if not is_dicom_folder(place):
-            raise ValueError(f"{path} is a folder without a DICOM series; name a volume or a folder of DICOM slices.")
-        scan = _open_series(path)
-    elif is_nifti(place):
-        scan = _open_nifti(place)
-    elif _is_volume(place):
-        scan = _open_itk(place)
-    else:
-        raise ValueError(
-            f"{path} is none of {', '.join(ENDINGS)} and no folder of a DICOM series; convert it to .nii.gz."
-        )
-    return scan
+def _open(path: Path, modified: int) -> Scan:
+    """Read the header of a file, once as long as it stays the same."""
+    if is_nifti(path):
+        return _open_nifti(path)
+    if _is_volume(path):
+        return _open_itk(path)
+    raise ValueError(f"{path} is none of {', '.join(ENDINGS)} and no folder of a DICOM series; convert it to .nii.gz.")
 
 
 @cache
@@ -509,19 +505,11 @@ def _reason(error: BaseException) -> str:
     return line.rpartition("): ")[2].rstrip(".")
 
 
-def _open_series(path: str) -> Scan:
-    """Open a DICOM series; all that this module knows of them is here, and in ``_find_series``."""
-    series = read_series(path)
+def _open_series(path: str, resample: bool) -> Scan:
+    """Open a DICOM series, whose headers ``dicom.py`` keeps."""
+    series = read_series(path, resample)
     check_affine(path, series.affine, "the DICOM headers")
-    read_box = partial(_read_slices, series.files)
-    x, y, z = (slice(0, length) for length in series.shape)
-    return Scan(path, series.uid, series.shape, series.affine, read_box, partial(read_box, (x, y, z)), modality="CT")
-
-
-def _read_slices(files: Sequence[Path], box: Sequence[slice]) -> NDArray[np.float32]:
-    """Read a box of a series, in Hounsfield units if it is a CT."""
-    part = itk.array_from_image(itk.imread([str(file) for file in files[box[2]]], itk.F)).T
-    return np.asarray(part[tuple(box[:2])])
+    return Scan(path, series.name, series.shape, series.affine, series.read, series.read, modality=series.modality)
 
 
 def _open_nifti(path: Path) -> Scan:

@@ -38,6 +38,7 @@ class ScanReader(ImageReader):
         dtype: that the volume is loaded as; None for that of the file.
         need_spacing: whether a file without a voxel size is an error. If not, its voxels count as 1 mm, until
             :class:`EnsureSpacingd` gives them another size; a warning and "spacing_assumed" in the meta data say so.
+        resample: of DICOM series, see :func:`open_scan`.
 
     Raises:
         ValueError: on reading, as :func:`open_scan`, and for several files at once.
@@ -49,9 +50,10 @@ class ScanReader(ImageReader):
         ((64, 64, 64), (4, 4))
     """
 
-    def __init__(self, dtype: Any = None, need_spacing: bool = True) -> None:
+    def __init__(self, dtype: Any = None, need_spacing: bool = True, resample: bool = False) -> None:
         self.dtype = dtype
         self.need_spacing = need_spacing
+        self.resample = resample
 
     def verify_suffix(self, filename: Sequence[PathLike] | PathLike) -> bool:
         """Tell whether these are no files that only MONAI reads."""
@@ -62,7 +64,7 @@ class ScanReader(ImageReader):
         paths = ensure_tuple(data)
         if len(paths) != 1:
             raise ValueError(f"{', '.join(map(str, paths))} cannot be read as one volume; name one file or folder.")
-        scan = open_scan(paths[0], need_spacing=self.need_spacing)
+        scan = open_scan(paths[0], need_spacing=self.need_spacing, resample=self.resample)
         if not scan.has_spacing:
             logger.warning("%s gives no voxel size, so lengths and volumes in it are assumed.", scan.path)
         return scan
@@ -93,6 +95,7 @@ class FastLoadImaged(LoadImaged):
         reader: in place of these, as for ``LoadImaged``.
         args: as those of ``LoadImaged``.
         need_spacing: whether a file without a voxel size is an error, see :class:`ScanReader`.
+        resample: of DICOM series, see :func:`open_scan`.
         kwargs: as those of ``LoadImaged``.
 
     Example:
@@ -101,14 +104,20 @@ class FastLoadImaged(LoadImaged):
     """
 
     def __init__(
-        self, keys: KeysCollection, reader: Any = None, *args: Any, need_spacing: bool = True, **kwargs: Any
+        self,
+        keys: KeysCollection,
+        reader: Any = None,
+        *args: Any,
+        need_spacing: bool = True,
+        resample: bool = False,
+        **kwargs: Any,
     ) -> None:
         with warnings.catch_warnings():
             # Where pydicom is installed, each LoadImage tries a decoder of NVIDIA's and warns that there is none.
             warnings.filterwarnings("ignore", "NvImgCodecPydicomReader")
             super().__init__(keys, reader, *args, **kwargs)
         if reader is None:
-            self.register(ScanReader(self._loader.dtype, need_spacing))
+            self.register(ScanReader(self._loader.dtype, need_spacing, resample))
 
 
 def _c_order(array: Any, dtype: Any) -> Any:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from med3d_components.data.volumes import Header, case_name, list_images, list_scans, open_scan, read_header
+from med3d_components.transforms import FastLoadImaged
 from tests.data.dicom_files import write_series
 
 AFFINE = np.array([[0, -0.8, 0, 5], [0, 0, 2, 6], [1.5, 0, 0, -7], [0, 0, 0, 1]])
@@ -49,6 +50,23 @@ def test_scans_at_any_depth_are_listed_beside_flat_ones_by_names_that_their_neig
         {},
         [],
     )
+
+
+def test_each_series_of_a_folder_is_a_scan_that_is_read_by_its_name(tmp_path: Path) -> None:
+    values = {uid: np.full((4, 5, 3), hounsfield) for uid, hounsfield in (("1.2.3", -50), ("1.2.4", 70))}
+    for uid, volume in values.items():
+        write_series(tmp_path / "p" / "two", volume, np.eye(4), series_uid=uid)
+    items = list_images(tmp_path)
+    assert items == [{"image": f"{tmp_path}/p/two::{uid}", "case": uid} for uid in values]
+    for item in items:
+        assert list_images(item["image"]) == [item]
+        scan = open_scan(item["image"])
+        assert (scan.name, scan.shape, scan.modality) == (item["case"], (4, 5, 3), "CT")
+        loaded = FastLoadImaged("image")({"image": item["image"]})["image"]
+        assert np.array_equal(loaded, values[item["case"]])
+        assert loaded.meta["filename_or_obj"] == item["image"]
+    with pytest.raises(ValueError, match=r"two holds 2 series: 1\.2\.3 \(3 slices\), 1\.2\.4"):
+        open_scan(tmp_path / "p" / "two")
 
 
 def test_links_are_followed_and_told_where_they_lead_nowhere_or_round(tmp_path: Path) -> None:

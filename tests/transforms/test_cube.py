@@ -175,7 +175,9 @@ def test_of_a_scan_no_more_is_read_than_the_cube_needs(tmp_path: Path) -> None:
         os.utime(tmp_path / name, ns=(modified, modified))
     for number, file in enumerate(sorted((tmp_path / "c").iterdir())):
         if not 10 <= number < 41:
+            modified = file.stat().st_mtime_ns
             file.write_bytes(b"")
+            os.utime(file, ns=(modified, modified))
     for name in ("a.nii", "b.mhd", "c"):
         check_blob(load(tmp_path / name, size=25), 30)
 
