@@ -85,7 +85,7 @@ class ScanReport(CaseCollector):
 
     def keep(self, item: Mapping[str, Any], output: Mapping[str, Any]) -> None:
         """Draw a scan and keep its row."""
-        case = case_name(output["pred"].meta["filename_or_obj"])
+        case = item.get("case") or case_name(output["pred"].meta["filename_or_obj"])
         row = {"case": case, **self._volumes(output["pred"]), **_box(output["pred"])}
         image, overlay = (output[name][0].float().cpu() for name in ("image", "overlay"))
         shown = {"title": case, "image": image, "pred": overlay}
