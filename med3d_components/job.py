@@ -23,6 +23,7 @@ from monai.engines import SupervisedEvaluator
 
 from med3d_components import __version__
 from med3d_components.data.dataset import DataError
+from med3d_components.data.volumes import scan_files
 from med3d_components.utils import move_aside, write_table
 from med3d_components.utils.causes import explain, root_cause, root_line
 
@@ -88,7 +89,7 @@ class ScanJob(Job):
     moved to ``previous/N``. A file that is in the way but not in the table is not of this program, and the scan fails.
 
     Args:
-        items: the scans, each with "image", "case" and, for the fingerprint, its "files".
+        items: the scans, each with "image" and "case".
         dataset_dir: what was listed.
         output_dir: folder of the results.
         output_postfix: the files of a case are named ``CASE_POSTFIX`` and an ending, or ``CASE_overlay.png``.
@@ -185,7 +186,7 @@ class ScanJob(Job):
 
     def _fingerprint(self, item: Mapping[str, Any]) -> str:
         made_from = self.made_by.copy()
-        made_from.update(_hash(map(Path, item.get("files", [item["image"]]))))
+        made_from.update(_hash(scan_files(item["image"])))
         return made_from.hexdigest()[:32]
 
 

@@ -1,4 +1,4 @@
-"""Datalists, samplers, the cache, and reading and writing of volumes."""
+"""Datalists, samplers, the cache, and reading of volumes."""
 
 from med3d_components.data.cache import CachedTransform
 from med3d_components.data.datalists import ImageDatalist, MultiDomainDatalist, SegmentationDatalist
@@ -8,11 +8,9 @@ from med3d_components.data.label_volumes import label_volumes
 from med3d_components.data.nodules import NoduleDatalist, list_nodules
 from med3d_components.data.sampler import DomainBatchSampler, ShardSampler
 from med3d_components.data.volumes import list_images
-from med3d_components.data.writers import AtomicNibabelWriter
 
 __all__ = [
     "DOMAINS_3DSEG8",
-    "AtomicNibabelWriter",
     "CachedTransform",
     "DataError",
     "DomainBatchSampler",

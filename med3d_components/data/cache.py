@@ -189,9 +189,13 @@ def _states(value: Any) -> Iterator[str]:
     if isinstance(value, Sequence) and not isinstance(value, str):
         for part in value:
             yield from _states(part)
-    if not isinstance(value, str | os.PathLike) or not Path(value).exists():
+    if not isinstance(value, str | os.PathLike):
         return
     path = Path(value).absolute()
+    if not path.exists() and "::" in str(path):  # one of several DICOM series below a folder
+        path = Path(str(path).rpartition("::")[0])
+    if not path.exists():
+        return
     # The voxels of some formats lie in files beside their header.
     beside = path.parent.glob(f"{path.stem}.*") if path.suffix.lower() in HEADERS else ()
     for file in sorted({path, *path.rglob("*"), *beside}):

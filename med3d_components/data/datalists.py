@@ -19,7 +19,7 @@ import numpy as np
 
 from med3d_components.data.domains import DOMAINS_3DSEG8
 from med3d_components.data.splits import draw_key, draw_split, take_share
-from med3d_components.data.volumes import Header, case_name, list_images, read_header
+from med3d_components.data.volumes import Header, case_name, list_scans, read_header
 from med3d_components.utils import as_flag
 
 __all__ = ["Case", "Domain", "ImageDatalist", "MultiDomainDatalist", "SegmentationDatalist", "read_domain"]
@@ -206,8 +206,9 @@ class ImageDatalist:
     """Training and validation items of a folder of volumes, whose labels, if there are any, are not looked at.
 
     Args:
-        dataset_dir: folder of NIfTI, NRRD or MetaImage files and of folders with a DICOM series; or a folder in the
-            layout of the Medical Segmentation Decathlon, of which ``imagesTr`` is taken.
+        dataset_dir: folder of NIfTI, NRRD or MetaImage files and of DICOM series at any depth, see
+            :func:`list_scans`; or a folder in the layout of the Medical Segmentation Decathlon, of which ``imagesTr``
+            is taken.
         val_fraction: share of the volumes used for validation, at least one; with 1 all are used for both.
         draws: how often each training volume is listed, to draw so many times from it in an epoch.
         seed: of the split, which depends on it and the volumes' names alone.
@@ -232,15 +233,20 @@ class ImageDatalist:
         self, dataset_dir: str | os.PathLike[str], val_fraction: float = 0.1, draws: int = 1, seed: int = 0
     ) -> None:
         folder = Path(dataset_dir).resolve()
-        items = list_images(folder / "imagesTr" if (folder / "dataset.json").is_file() else folder)
-        if len(items) < 2:
+        found = list_scans(folder / "imagesTr" if (folder / "dataset.json").is_file() else folder)
+        for note in found.notes:
+            logger.warning("%s", note)
+        if found.failures:
+            raise ValueError(" ".join(found.failures.values()))
+        if len(found.scans) < 2:
             raise ValueError(f"{folder} holds one volume; at least 2 are needed, one to validate on.")
         self.name = folder.name
-        cases = {case_name(item["image"]): item for item in items}
-        drawn = sorted(cases, key=lambda case: draw_key(seed, self.name, case))
+        drawn = sorted(found.scans, key=lambda case: draw_key(seed, self.name, case))
         training, validation = draw_split(drawn, val_fraction)
         self.split = {"training": sorted(training), "validation": sorted(validation)}
-        items_of = {part: [{**cases[case], "case": case} for case in names] for part, names in self.split.items()}
+        items_of = {
+            part: [{"image": found.scans[case], "case": case} for case in names] for part, names in self.split.items()
+        }
         self.training, self.validation = items_of["training"] * draws, items_of["validation"]
 
 

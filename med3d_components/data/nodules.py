@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from med3d_components.data.splits import draw_fold, draw_patients
-from med3d_components.data.volumes import case_name, list_volumes, open_scan
+from med3d_components.data.volumes import case_name, list_scans, open_scan
 from med3d_components.utils.checks import is_number
 
 __all__ = ["NoduleDatalist", "list_nodules", "nodule_volume"]
@@ -131,8 +131,10 @@ def list_nodules(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     listing = Path(path) / "dataset.json"
     if listing.is_file():
         return _items(listing, _read_json(listing)[1])
-    volumes = list_volumes(Path(path).absolute())
-    return _items(volumes[0].parent / "dataset.json", [{"image": volume.name} for volume in volumes])
+    found = list_scans(Path(path).absolute())
+    for line in (*found.notes, *found.failures.values()):
+        logger.warning("%s", line)
+    return [_item(listing, {"image": image, "patient": case}, case) for case, image in found.scans.items()]
 
 
 def nodule_volume(item: Mapping[str, Any]) -> float:
@@ -176,6 +178,7 @@ def _item(path: Path, entry: Mapping[str, Any], case: str) -> dict[str, Any]:
         if key in entry:
             item[key] = _triple(path, case, key, entry[key])
     scan = open_scan(image, item.get("spacing"))
+    scan.check_one_channel()
     if "center_mm" in item:
         scan.check_inside(item["center_mm"])
     if "mask" in entry:

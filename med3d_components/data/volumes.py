@@ -1,94 +1,177 @@
-"""Where the volumes of a folder are, what their headers say, and their voxels, all or a box of them.
+"""Which scans a path stands for, what their headers say, and their voxels, all or a box of them.
 
-nibabel reads NIfTI, ITK reads NRRD, MetaImage and folders with a DICOM series, see ``dicom.py``.
+Everything that looks at a scan goes through :func:`open_scan`, so that inference, training, import and nodules have one
+opinion of its shape and place. nibabel reads the voxels of NIfTI, ITK those of NRRD and MetaImage, and ``dicom.py``
+DICOM series.
 """
 
 from __future__ import annotations
 
+import csv
+import glob
 import gzip
+import logging
 import os
 import struct
 import zlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import itk
 import nibabel as nib
 import numpy as np
-from monai.transforms import LoadImage
 from nibabel.affines import apply_affine
-from nibabel.filebasedimages import ImageFileError
-from nibabel.openers import ImageOpener
+from nibabel.arrayproxy import ArrayProxy
 from nibabel.spatialimages import HeaderDataError
+from nibabel.volumeutils import apply_read_scaling
+from numpy.typing import NDArray
 
-from med3d_components.data.dicom import is_dicom_folder, read_series
+from med3d_components.data.dicom import find_series, is_dicom_folder, read_series
+from med3d_components.data.geometry import check_affine, nifti_geometry, read_nifti_header
 
 __all__ = [
+    "ENDINGS",
     "Header",
+    "Listing",
     "Scan",
     "case_name",
     "file_gives_spacing",
     "is_nifti",
-    "is_spacing",
     "list_images",
-    "list_volumes",
+    "list_scans",
     "open_scan",
     "read_header",
     "read_volume",
+    "scan_files",
 ]
+
+logger = logging.getLogger(__name__)
 
 NIFTI = (".nii", ".nii.gz")
 ENDINGS = (*NIFTI, ".nrrd", ".mha", ".mhd")
+MASK_SUFFIXES = ("_seg", "_label", "_mask", "-label")
+"""Ends of the names of masks that lie beside their scans."""
+RESULTS = ("scans.csv", "predictions.csv")
+"""Tables that an inference writes into the folder of its results."""
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+GZIP = 31
+"""What zlib calls 32 KiB of window below gzip's header and checksum."""
+ITK_TYPES = {"unsigned_char": itk.UC, "char": itk.SS, "short": itk.SS, "unsigned_short": itk.US, "float": itk.F}
+"""Types of voxels that ITK's Python package can hold, by those in files; all others are read as double."""
+LISTED = 5
+"""How many entries a line names."""
+
+Reader = Callable[[Sequence[slice]], NDArray[Any]]
 
 
-def list_volumes(path: str | os.PathLike[str]) -> list[Path]:
-    """List the volumes that a path stands for, sorted by name.
+class Listing(NamedTuple):
+    """What a path holds.
 
-    A file is one volume, a folder of DICOM files is one volume, and any other folder holds several of both.
+    Attributes:
+        scans: name to path; the path of a DICOM series may be ``FOLDER::NAME``.
+        failures: path of what should be a scan but is none, to the reason.
+        notes: lines on what was left out.
+    """
+
+    scans: dict[str, str]
+    failures: dict[str, str]
+    notes: list[str]
+
+
+def list_scans(path: str | os.PathLike[str], masks: bool = False, resample: bool = False) -> Listing:
+    """List the scans that a path stands for, a file, a DICOM series, or a folder of these at any depth.
+
+    The name of a file is its path below the folder without the ending, such as ``patient_1/ct``, and that of a DICOM
+    series its SeriesInstanceUID; they depend on nothing else that the folder holds. Links are followed, each folder is
+    visited once. Left out, and noted, are other files, dangling links, the masks that lie beside a scan as
+    ``NAME_seg``, and results of an earlier inference: what its ``scans.csv`` names, with an ending such as ``_seg``.
+
+    Args:
+        path: of the file, series or folder.
+        masks: whether to list masks as well, for a folder of labels.
+        resample: of DICOM series, see :func:`open_scan`.
 
     Raises:
-        FileNotFoundError: if there is no such file or folder, or no volume in it.
+        FileNotFoundError: if there is no such file or folder, or no scan in it.
+        ValueError: if two scans have one name.
 
     Example:
-        >>> list_volumes("imagesTs")
-        [PosixPath('imagesTs/patient_1'), PosixPath('imagesTs/patient_2.nii.gz')]
+        >>> list(list_scans("LUNA16").scans)[:2]
+        ['scan_0', 'scan_1']
     """
-    path = Path(path)
-    inside = sorted(path.iterdir()) if path.is_dir() and not is_dicom_folder(path) else [path]
-    volumes = [entry for entry in inside if not entry.name.startswith(".") and _is_volume(entry)]
-    if not volumes:
+    root, found = Path(path), _Found()
+    named: dict[str, str] = {}
+    passed_over: list[str] = []
+    if root.is_dir():
+        _walk(root, found)
+        named = _name_files(root, found, masks)
+        series, failures, passed_over = find_series(root, resample)
+        found.failures.update(failures)
+        for one in series:
+            if (twin := named.setdefault(one.name, one.path)) != one.path:
+                raise ValueError(f"{twin} and {one.path} have one name, {one.name}; move one of them away.")
+    elif _is_volume(root):
+        named = {case_name(root): str(root)}
+    elif not root.exists() and "::" in str(path):
+        named = {open_scan(path, resample=resample).name: str(path)}
+    notes = found.notes() + passed_over
+    if not named and not found.failures:
+        text = "".join(f" ({note.rstrip('.')})" for note in notes)
         raise FileNotFoundError(
-            f"{path} holds no volume; give a {', '.join(ENDINGS)} file, the folder of a DICOM series, "
+            f"{path} holds no volume{text}; give a {', '.join(ENDINGS)} file, the folder of a DICOM series, "
             "or a folder of these."
         )
-    return volumes
+    return Listing(dict(sorted(named.items(), key=lambda pair: pair[1])), found.failures, notes)
 
 
-def list_images(path: str | os.PathLike[str]) -> list[dict[str, str]]:
-    """List volumes as items ``{"image": path}`` for inference, after a look at the headers of DICOM series.
+def list_images(path: str | os.PathLike[str], resample: bool = False) -> list[dict[str, str]]:
+    """List scans as items ``{"image": path, "case": name}`` for inference, see :func:`list_scans`.
+
+    What is left out is logged. What should be a DICOM series but is none is an item too, named by its path, with the
+    reason under "error".
+
+    Args:
+        path: of the file, series or folder.
+        resample: of DICOM series, see :func:`open_scan`.
 
     Raises:
-        FileNotFoundError: if there is no volume.
-        ValueError: for a DICOM folder that is no single complete series, or two volumes of one name.
+        FileNotFoundError: if there is no scan.
+        ValueError: if two scans have one name.
 
     Example:
         >>> list_images("imagesTs/patient_2.nii.gz")
         [{'image': 'imagesTs/patient_2.nii.gz', 'case': 'patient_2'}]
     """
-    volumes = list_volumes(path)
-    names: dict[str, Path] = {}
-    for volume in volumes:
-        if (twin := names.setdefault(case_name(volume), volume)) != volume:
-            raise ValueError(
-                f"{twin} and {volume} have one name, so that one result would overwrite the other; rename one."
-            )
-        if volume.is_dir():
-            read_series(volume)
-    return [{"image": str(volume), "case": case_name(volume)} for volume in volumes]
+    scans, failures, notes = list_scans(path, resample=resample)
+    for note in notes:
+        logger.warning("%s", note)
+    items = [{"image": place, "case": name} for name, place in scans.items()]
+    for place, reason in failures.items():
+        name = Path(place).relative_to(path).as_posix()
+        items.append({"image": place, "case": f"{name}_dicom" if name in scans else name, "error": reason})
+    return items
+
+
+def scan_files(path: str | os.PathLike[str]) -> list[Path]:
+    """Return the files that a scan is made of.
+
+    Args:
+        path: as :func:`open_scan` takes it.
+
+    Example:
+        >>> [file.name for file in scan_files("ct.nii.gz")]
+        ['ct.nii.gz']
+    """
+    place = _on_disk(path)
+    if place.is_dir():
+        return list(read_series(path, resample=True).files)
+    voxels = place.parent.glob(f"{glob.escape(place.stem)}.*raw*") if place.suffix.lower() == ".mhd" else ()
+    return [place, *sorted(voxels)]
 
 
 def case_name(path: str | os.PathLike[str]) -> str:
@@ -118,43 +201,33 @@ class Header(NamedTuple):
 
 
 def read_header(path: str | os.PathLike[str], need_spacing: bool = True) -> Header:
-    """Read the header of a NIfTI file and check what it promises.
+    """Read the header of a volume and check what it promises.
 
     Args:
-        path: of the file.
+        path: of the file, or the folder of a DICOM series.
         need_spacing: whether a file without a valid spacing is an error.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file is no NIfTI file, is cut off, is not a 3-D volume (with or without channels), or has
-            no valid spacing.
+        ValueError: as :func:`open_scan`.
 
     Example:
         >>> read_header("ct.nii.gz")
         Header(size=(64, 64, 64), spacing=(1.0, 1.0, 1.0), channels=1)
     """
-    image, affine = _open_nifti(Path(path), need_spacing)
-    spacing = np.full(3, np.nan) if affine is None else np.linalg.norm(affine[:3, :3], axis=0)
-    order = np.argsort(nib.orientations.io_orientation(np.eye(4) if affine is None else affine)[:, 0])
+    scan = open_scan(path, need_spacing=need_spacing)
+    spacing = np.linalg.norm(scan.affine[:3, :3], axis=0) if scan.has_spacing else np.full(3, np.nan)
+    order = np.argsort(nib.orientations.io_orientation(scan.affine)[:, 0])
     return Header(
-        size=tuple(int(image.shape[axis]) for axis in order),  # type: ignore[arg-type]
+        size=tuple(int(scan.shape[axis]) for axis in order),  # type: ignore[arg-type]
         spacing=tuple(float(spacing[axis]) for axis in order),  # type: ignore[arg-type]
-        channels=image.shape[3] if len(image.shape) == 4 else 1,
+        channels=scan.channels,
     )
 
 
 def file_gives_spacing(path: str | os.PathLike[str]) -> bool:
-    """Tell whether the voxel size in a NIfTI file is one; true for files of other kinds, whose affine tells.
-
-    Readers take a voxel size of 0 for 1 mm, in silence.
-    """
-    return not (is_nifti(path) and Path(path).is_file()) or is_spacing(_pixdim(path))
-
-
-def is_spacing(values: Any) -> bool:
-    """Tell whether values are lengths in mm, of any sign: finite and not 0."""
-    values = np.asarray(values, dtype=float)
-    return bool(np.all(np.isfinite(values) & (values != 0)))
+    """Tell whether a NIfTI file gives a voxel size; true for files of other kinds, which are errors else."""
+    return not (is_nifti(path) and Path(path).is_file()) or nifti_geometry(path, need_spacing=False).has_spacing
 
 
 def is_nifti(path: str | os.PathLike[str]) -> bool:
@@ -167,21 +240,58 @@ class Scan:
     """A volume on disk, of which only the header has been read.
 
     Attributes:
-        path: its file, or its folder of DICOM slices.
+        path: its file, or its folder of DICOM slices, or ``FOLDER::NAME`` of one series among several.
+        name: that of the file without its ending, or the UID of the series.
         shape: voxels along the axes of the file.
+        channels: numbers per voxel.
         affine: (4, 4), from voxel to world, RAS in mm.
-        read_box: reads a box of voxels, as an array.
+        read_box: reads a box of voxels, as an array of the box's shape.
+        read_all: reads all voxels, (x, y, z) or (x, y, z, channels), in a type close to that of the file.
+        modality: of a DICOM series, such as CT; empty for other formats.
+        has_spacing: whether the file gives a voxel size; without, the affine has columns of length 1.
     """
 
     path: str
+    name: str
     shape: tuple[int, int, int]
-    affine: np.ndarray
-    read_box: Callable[[Sequence[slice]], np.ndarray]
+    affine: NDArray[np.float64] = field(compare=False)
+    read_box: Reader = field(repr=False, compare=False)
+    read_all: Callable[[], NDArray[Any]] = field(repr=False, compare=False)
+    channels: int = 1
+    modality: str = ""
+    has_spacing: bool = True
 
-    def read(self, lower: Sequence[int] = (0, 0, 0), upper: Sequence[int] | None = None) -> np.ndarray:
-        """Return the voxels from ``lower`` up to but without ``upper``, as float32; all of them if none are given."""
+    def read(self, lower: Sequence[int] = (0, 0, 0), upper: Sequence[int] | None = None) -> NDArray[np.float32]:
+        """Return the voxels from ``lower`` up to but without ``upper``, as float32; all of them if none are given.
+
+        Raises:
+            ValueError: if there are several channels, or the voxels cannot be read.
+        """
+        self.check_one_channel()
         x, y, z = (slice(int(a), int(b)) for a, b in zip(lower, self.shape if upper is None else upper, strict=True))
-        return np.asarray(self.read_box((x, y, z)), dtype=np.float32)
+        with _reading(self.path):
+            return np.asarray(self.read_box((x, y, z)), dtype=np.float32)
+
+    def voxels(self) -> NDArray[Any]:
+        """Return all voxels, of shape (x, y, z) or (x, y, z, channels), in a type close to that of the file.
+
+        Raises:
+            ValueError: if the voxels cannot be read.
+        """
+        with _reading(self.path):
+            return self.read_all()
+
+    def check_one_channel(self) -> None:
+        """Refuse a scan of several channels.
+
+        Raises:
+            ValueError: naming the scan.
+        """
+        if self.channels > 1:
+            raise ValueError(
+                f"{self.path} is 4-D, of shape {(*self.shape, self.channels)}, but a scan must have one channel; "
+                "split it."
+            )
 
     def check_inside(self, center_mm: Sequence[float]) -> None:
         """Refuse a point, in world mm, that lies outside the scan.
@@ -200,97 +310,284 @@ class Scan:
             )
 
 
-def open_scan(path: str | os.PathLike[str], spacing: Sequence[float] | None = None) -> Scan:
-    """Read the header of a NIfTI, NRRD or MetaImage file, or of a folder with a DICOM series.
+def open_scan(
+    path: str | os.PathLike[str],
+    spacing: Sequence[float] | None = None,
+    need_spacing: bool = True,
+    resample: bool = False,
+) -> Scan:
+    """Read the header of a NIfTI, NRRD or MetaImage file, or of a DICOM series.
 
-    Headers are kept, so several nodules of a scan cost one.
+    Headers are kept, so several nodules of a scan cost one; what is doubtful in one is logged once.
 
     Args:
-        path: the file or folder.
+        path: the file or folder, or ``FOLDER::NAME`` of one DICOM series among several in a folder.
         spacing: in mm along the axes of the file, where its header has none.
+        need_spacing: whether a file without a voxel size is an error; ``has_spacing`` tells if not.
+        resample: whether unevenly spaced or tilted DICOM slices become a volume by interpolation; an error if not.
 
     Raises:
         FileNotFoundError: if there is no such file or folder.
-        ValueError: if it is no readable volume of three dimensions and one channel.
+        ValueError: if it is no readable volume of three dimensions, with or without channels, or its geometry is none;
+            see :func:`nifti_geometry` and :func:`check_affine`.
 
     Example:
         >>> scan = open_scan("ct.nii.gz")
         >>> scan.read((10, 10, 10), (58, 58, 58)).shape
         (48, 48, 48)
     """
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist; add it, or drop its entry from the list.")
-    scan = _open(path, path.stat().st_mtime_ns)
+    place = _on_disk(path)
+    if place.is_dir():
+        if place == Path(path) and not is_dicom_folder(place):
+            raise ValueError(f"{path} is a folder without a DICOM series; name a volume or a folder of DICOM slices.")
+        scan = _open_series(str(path), resample)
+    else:
+        scan = _open(place, place.stat().st_mtime_ns)
     if spacing is None:
+        if need_spacing and not scan.has_spacing:
+            nifti_geometry(place)  # which knows what to say
         return scan
     affine = scan.affine.copy()
     affine[:3, :3] *= np.asarray(spacing) / np.linalg.norm(affine[:3, :3], axis=0)
-    return replace(scan, affine=affine)
+    return replace(scan, affine=affine, has_spacing=True)
 
 
-def read_volume(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Read a file of any format, or a folder with a DICOM series.
+def read_volume(path: str | os.PathLike[str], need_spacing: bool = True) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """Read a file of any format, or a DICOM series.
 
     Returns:
         The volume in a type that NIfTI has, and its voxel to RAS mm matrix.
 
     Raises:
-        FileNotFoundError: if there is no such folder.
-        ValueError: if it cannot be read, see :func:`read_series` for a folder.
+        FileNotFoundError: if there is no such file or folder.
+        ValueError: if it cannot be read, see :func:`open_scan`.
     """
-    if path.is_dir():
-        series = read_series(path)
-        array = _read_slices(series.files)  # MONAI's ITKReader would stack the files as channels
+    scan = open_scan(path, need_spacing=need_spacing)
+    array = scan.voxels()
+    if Path(path).is_dir() or "::" in str(path):
         whole = np.clip(array, -32768, 32767).astype(np.int16)
-        return whole if np.array_equal(whole, array) else array, series.affine
-    try:
-        volume = LoadImage(reader="NibabelReader" if is_nifti(path) else "ITKReader", dtype=None)(path)
-    except Exception as error:  # the readers raise whatever their file format's library does
-        reason = str(error).strip().splitlines()[-1:]
-        raise ValueError(f"{path} cannot be read ({' '.join(reason)}); copy it anew.") from error
-    array = volume.numpy()
+        return whole if np.array_equal(whole, array) else array, scan.affine
     small = array.dtype in (np.uint8, np.int16, np.uint16)
-    return array if small else array.astype(np.float32), volume.affine.numpy()
+    return array if small else array.astype(np.float32, copy=False), scan.affine
+
+
+@dataclass
+class _Found:
+    """What lies below a folder."""
+
+    files: list[Path] = field(default_factory=list)
+    failures: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+    def notes(self) -> list[str]:
+        """Return a line for each reason to leave something out."""
+        lines = []
+        for reason, names in self.left_out.items():
+            some = ", ".join(names[:LISTED]) + (", ..." if len(names) > LISTED else "")
+            one, several = reason.split("|")
+            lines.append(
+                f"1 entry is {one}: {some}." if len(names) == 1 else f"{len(names)} entries are {several}: {some}."
+            )
+        return lines
+
+
+NO_VOLUME = "no volume|no volumes"
+DANGLING = "a link to nothing|links to nothing"
+SEEN = "a link to a folder that is listed already|links to folders that are listed already"
+MASK = "the mask of another|the masks of others"
+RESULT = "a result of an earlier inference|results of an earlier inference"
+
+
+def _walk(root: Path, found: _Found) -> None:
+    """Find the files of volumes and the folders of DICOM files below a folder; links or not, each is entered once."""
+    entered = {os.path.realpath(root)}
+
+    def visit(folder: Path) -> bool:
+        """Tell whether there is anything in it."""
+        dicom, empty = is_dicom_folder(folder), True
+        for entry in sorted(folder.iterdir()):
+            if entry.name.startswith("."):
+                continue
+            empty, name = False, entry.relative_to(root).as_posix()
+            if entry.is_dir():
+                real = os.path.realpath(entry)
+                if real in entered:
+                    found.left_out[SEEN].append(name)
+                    continue
+                entered.add(real)
+                try:
+                    if not visit(entry):
+                        found.left_out[NO_VOLUME].append(name)
+                except PermissionError as error:
+                    found.failures[str(entry)] = f"{entry} cannot be opened ({error.strerror})."
+            elif not entry.exists():
+                found.left_out[DANGLING].append(name)
+            elif _is_volume(entry):
+                found.files.append(entry)
+            elif not dicom and not _belongs_to_header(entry):
+                found.left_out[NO_VOLUME].append(name)
+        return not empty
+
+    visit(root)
+
+
+def _name_files(root: Path, found: _Found, masks: bool) -> dict[str, str]:
+    """Return name to path of the files that are scans, and note the others."""
+    names: dict[Path, str] = {path: _name_below(root, path) for path in found.files}
+    results = _results(root, names)
+    present = set(names.values())
+    named: dict[str, Path] = {}
+    for path, name in names.items():
+        stem = next((name.removesuffix(suffix) for suffix in MASK_SUFFIXES if name.endswith(suffix)), name)
+        if path in results:
+            found.left_out[RESULT].append(path.relative_to(root).as_posix())
+        elif not masks and stem != name and stem in present:
+            found.left_out[MASK].append(path.relative_to(root).as_posix())
+        elif (twin := named.setdefault(name, path)) != path:
+            raise ValueError(
+                f"{twin} and {path} have one name, so that one result would overwrite the other; rename one."
+            )
+    return {name: str(path) for name, path in named.items()}
+
+
+def _results(root: Path, files: Sequence[Path] | dict[Path, str]) -> set[Path]:
+    """Return the files that the table of an earlier inference, in their folder or one above, accounts for."""
+    tables: dict[Path, set[str]] = {}
+    for folder in {above for path in files for above in path.parents if above == root or root in above.parents}:
+        for table in RESULTS:
+            with suppress(OSError, UnicodeDecodeError, csv.Error), (folder / table).open(encoding="utf-8") as file:
+                tables.setdefault(folder, set()).update(row.get("case") or "" for row in csv.DictReader(file))
+    found = set()
+    for path in files:
+        for folder, cases in tables.items():
+            name = _name_below(folder, path) if folder in path.parents else ""
+            ends = [index for index, letter in enumerate(name) if letter == "_"]
+            if name not in cases and any(name[:end] in cases for end in ends):
+                found.add(path)
+    return found
+
+
+def _name_below(folder: Path, path: Path) -> str:
+    return (path.parent / case_name(path)).relative_to(folder).as_posix()
 
 
 def _is_volume(path: Path) -> bool:
-    return is_dicom_folder(path) if path.is_dir() else path.is_file() and path.name.lower().endswith(ENDINGS)
+    return path.is_file() and path.name.lower().endswith(ENDINGS) and not path.name.startswith(".")
 
 
-def _open_nifti(path: Path, need_spacing: bool = True) -> tuple[Any, np.ndarray | None]:
-    """Return the image of a NIfTI file after a check of its header, and its affine, None if it gives no spacing."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist.")
+def _belongs_to_header(path: Path) -> bool:
+    """Tell whether a file holds the voxels of a MetaImage beside it."""
+    return path.suffix.lower() in (".raw", ".zraw") and path.with_suffix(".mhd").is_file()
+
+
+def _on_disk(path: str | os.PathLike[str]) -> Path:
+    """Return the file or folder of a path, which is the folder of ``FOLDER::NAME``."""
+    whole = Path(path)
+    place = whole if whole.exists() or "::" not in str(path) else Path(str(path).rpartition("::")[0])
+    if not place.exists():
+        raise FileNotFoundError(f"{path} does not exist; add it, or drop its entry from the list.")
+    return place
+
+
+@lru_cache(maxsize=1024)
+def _open(path: Path, modified: int) -> Scan:
+    """Read the header of a file, once as long as it stays the same."""
+    if is_nifti(path):
+        return _open_nifti(path)
+    if _is_volume(path):
+        return _open_itk(path)
+    raise ValueError(f"{path} is none of {', '.join(ENDINGS)} and no folder of a DICOM series; convert it to .nii.gz.")
+
+
+@cache
+def _warn_once(line: str) -> None:
+    logger.warning("%s", line)
+
+
+@contextmanager
+def _reading(path: str) -> Iterator[None]:
+    """Name the file in what its library says of voxels that cannot be read."""
     try:
-        image = nib.load(path)
-        shape, affine = image.shape, np.asarray(image.affine, dtype=float)
-    except (ImageFileError, HeaderDataError, OSError, EOFError, zlib.error) as e:
-        raise ValueError(f"{path} is not a readable NIfTI file ({e}); replace or convert it.") from e
+        yield
+    except (OSError, EOFError, zlib.error, RuntimeError, TypeError, ValueError) as error:
+        if path in str(error):
+            raise
+        raise ValueError(f"{path} cannot be read ({_reason(error)}); copy it anew.") from None
+
+
+def _reason(error: BaseException) -> str:
+    """Return what an error says, of ITK's many lines the one that counts."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    line = next((line for line in lines if "ITK ERROR" in line), lines[-1])
+    return line.rpartition("): ")[2].rstrip(".")
+
+
+def _open_series(path: str, resample: bool) -> Scan:
+    """Open a DICOM series, whose headers ``dicom.py`` keeps."""
+    series = read_series(path, resample)
+    check_affine(path, series.affine, "the DICOM headers")
+    return Scan(path, series.name, series.shape, series.affine, series.read, series.read, modality=series.modality)
+
+
+def _open_nifti(path: Path) -> Scan:
+    raw = read_nifti_header(path)
+    try:
+        stored = ArrayProxy(str(path), type(raw)(raw.binaryblock, raw.endianness))
+    except (HeaderDataError, KeyError, ValueError) as e:
+        raise ValueError(f"{path} is not a readable NIfTI file ({_reason(e)}); replace or convert it.") from None
+    shape = list(stored.shape)
+    while len(shape) > 3 and shape[-1] == 1:
+        shape.pop()
     if len(shape) not in (3, 4) or min(shape) < 1:
-        raise ValueError(f"{path} has shape {shape}, but must be a 3-D volume, or 4-D with channels last.")
-    if path.suffix.lower() == ".gz" and not _is_complete(path, image):
+        raise ValueError(f"{path} has shape {stored.shape}, but must be a 3-D volume, or 4-D with channels last.")
+    if stored.dtype.kind not in "iuf":
+        raise ValueError(f"{path} holds voxels of type {stored.dtype}, but they must be numbers; convert it.")
+    if not _is_complete(path, stored):
         raise ValueError(f"{path} is cut off: it holds fewer bytes than its header announces; copy it anew.")
-    lengths = np.linalg.norm(affine[:3, :3], axis=0)
-    if np.isfinite(affine).all() and is_spacing(lengths) and file_gives_spacing(path):
-        return image, affine
-    if need_spacing:
-        text = " x ".join(f"{value:g}" for value in _pixdim(path))
-        raise ValueError(f"{path} has no valid spacing ({text} mm); repair its header.")
-    return image, None
+    geometry = nifti_geometry(path, need_spacing=False)
+    for line in geometry.warnings:
+        _warn_once(line)
+    x, y, z = shape[:3]
+    return Scan(
+        path=str(path),
+        name=case_name(path),
+        shape=(x, y, z),
+        affine=geometry.affine,
+        read_box=partial(_read_nifti, stored),
+        read_all=partial(_read_whole_nifti, path, stored, tuple(shape)),
+        channels=shape[3] if len(shape) > 3 else 1,
+        has_spacing=geometry.has_spacing,
+    )
 
 
-def _pixdim(path: str | os.PathLike[str]) -> np.ndarray:
-    """Read the voxel size without the check that turns 0 into 1."""
-    header_class = nib.load(path).header_class
-    with ImageOpener(path) as file:
-        return np.asarray(header_class.from_fileobj(file, check=False)["pixdim"][1:4], dtype=float)
+def _read_nifti(stored: ArrayProxy, box: Sequence[slice]) -> NDArray[Any]:
+    return np.asarray(stored[tuple(box)]).reshape([axis.stop - axis.start for axis in box])
 
 
-def _is_complete(path: Path, image: Any) -> bool:
-    """Compare the length that a gzip file records at its end with the one its NIfTI header announces."""
-    header = image.header
-    expected = int(header.get_data_offset() + np.prod(image.shape, dtype=np.int64) * header.get_data_dtype().itemsize)
+def _read_whole_nifti(path: Path, stored: ArrayProxy, shape: tuple[int, ...]) -> NDArray[Any]:
+    array = _unpack(path, stored) if path.suffix.lower() == ".gz" else np.asanyarray(stored)
+    return array.reshape(shape, order="F").astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _unpack(path: Path, stored: ArrayProxy) -> NDArray[Any]:
+    """Return the voxels of a packed file, unpacked in one go and checked, which nibabel does piece by piece without."""
+    packed, end = path.read_bytes(), stored.offset + _bytes(stored)
+    content = zlib.decompress(packed, wbits=GZIP, bufsize=end)
+    if len(content) < end:  # the first of several members
+        content = gzip.decompress(packed)
+    voxels: NDArray[Any] = np.ndarray(stored.shape, stored.dtype, content, stored.offset, order="F")
+    return np.asarray(apply_read_scaling(voxels, stored.slope, stored.inter))
+
+
+def _bytes(stored: ArrayProxy) -> int:
+    return int(np.prod(stored.shape, dtype=np.int64)) * stored.dtype.itemsize
+
+
+def _is_complete(path: Path, stored: ArrayProxy) -> bool:
+    """Compare the length of a file, that which a gzip file records at its end, with the one its header announces."""
+    expected = int(stored.offset) + _bytes(stored)
+    if path.suffix.lower() != ".gz":
+        return path.stat().st_size >= expected
     with path.open("rb") as file:
         file.seek(-4, os.SEEK_END)
         recorded = struct.unpack("<I", file.read(4))[0]
@@ -303,71 +600,64 @@ def _is_complete(path: Path, image: Any) -> bool:
         return False
 
 
-@lru_cache(maxsize=1024)
-def _open(path: Path, modified: int) -> Scan:
-    """Read a header, once as long as the file stays the same."""
-    shape: Sequence[int]
-    affine: np.ndarray | None
-    if path.is_dir():
-        if not is_dicom_folder(path):
-            raise ValueError(f"{path} is a folder without a DICOM series; name a volume or a folder of DICOM slices.")
-        series = read_series(path)
-        shape, affine, read_box = series.shape, series.affine, partial(_read_dicom, series.files)
-    elif is_nifti(path):
-        image, affine = _open_nifti(path)
-        shape, read_box = image.shape[:3], partial(_read_nifti, image)
-        if image.shape[3:] > (1,):
-            raise ValueError(f"{path} is 4-D, of shape {image.shape}, but a scan must have one channel; split it.")
-    else:
-        shape, affine = _itk_header(path)
-        read_box = partial(_read_itk, path)
-    x, y, z = (int(length) for length in shape)
-    return Scan(str(path), (x, y, z), np.asarray(affine, dtype=float), read_box)
-
-
-def _read_nifti(image: Any, box: Sequence[slice]) -> np.ndarray:
-    return np.asarray(image.dataobj[tuple(box)]).reshape([axis.stop - axis.start for axis in box])
-
-
-def _read_dicom(files: Sequence[Path], box: Sequence[slice]) -> np.ndarray:
-    return _read_slices(files[box[2]])[tuple(box[:2])]
-
-
-def _read_slices(files: Sequence[Path]) -> np.ndarray:
-    """Read neighbours of a series, in Hounsfield units if it is a CT."""
-    return np.asarray(itk.array_from_image(itk.imread([str(file) for file in files], itk.F)).T)
-
-
-def _itk_reader(path: Path) -> Any:
-    reader = itk.ImageFileReader[itk.Image[itk.F, 3]].New(FileName=str(path))
-    try:
-        reader.UpdateOutputInformation()
-    except RuntimeError as e:
-        reason = str(e).strip().splitlines()[-1]
-        raise ValueError(f"{path} is not a readable volume ({reason}); replace or convert it.") from e
-    return reader
-
-
-def _itk_header(path: Path) -> tuple[Sequence[int], np.ndarray]:
-    """Return shape and affine of a file that ITK reads."""
-    reader = _itk_reader(path)
-    file, volume = reader.GetImageIO(), reader.GetOutput()
-    if file.GetNumberOfDimensions() != 3 or file.GetNumberOfComponents() != 1:
-        raise ValueError(
-            f"{path} has {file.GetNumberOfDimensions()} dimensions and {file.GetNumberOfComponents()} channels, "
-            "but a scan must have three and one; split it."
-        )
+def _open_itk(path: Path) -> Scan:
+    """Open a file that ITK reads; a NRRD file's list axis holds its channels."""
+    io = _itk_io(path)
+    if io.GetNumberOfDimensions() != 3:
+        raise ValueError(f"{path} has {io.GetNumberOfDimensions()} dimensions, but a scan must have three; split it.")
+    fields = _header_fields(path)
+    if not fields & {"space directions", "transformmatrix", "orientation", "rotation"}:
+        raise ValueError(f"{path} gives no directions, so left and right are unknown; write them into its header.")
+    if path.suffix.lower() == ".nrrd" and "space" not in fields:
+        _warn_once(f"{path}: its header does not name its space; left-posterior-superior is taken.")
+    if not fields & {"space directions", "elementspacing", "elementsize"}:
+        raise ValueError(f"{path} has no valid spacing (it gives none); repair its header.")
     affine = np.eye(4)
-    affine[:3, :3] = itk.array_from_matrix(volume.GetDirection()) * np.asarray(volume.GetSpacing())
-    affine[:3, 3] = volume.GetOrigin()
-    return tuple(volume.GetLargestPossibleRegion().GetSize()), LPS_TO_RAS @ affine
+    affine[:3, :3] = np.array([io.GetDirection(axis) for axis in range(3)]).T * [io.GetSpacing(n) for n in range(3)]
+    affine[:3, 3] = [io.GetOrigin(axis) for axis in range(3)]
+    affine = LPS_TO_RAS @ affine
+    check_affine(path, affine)
+    x, y, z = (int(io.GetDimensions(axis)) for axis in range(3))
+    channels = int(io.GetNumberOfComponents())
+    kind = ITK_TYPES.get(io.GetComponentTypeAsString(io.GetComponentType()), itk.D)
+    image_type = itk.Image[kind, 3] if channels == 1 else itk.VectorImage[kind, 3]
+    read_box = partial(_read_itk, path, image_type)
+    read_all = partial(read_box, (slice(0, x), slice(0, y), slice(0, z)))
+    return Scan(str(path), case_name(path), (x, y, z), affine, read_box, read_all, channels)
 
 
-def _read_itk(path: Path, box: Sequence[slice]) -> np.ndarray:
-    """Read a box; of a MetaImage that is not compressed, ITK reads no more than that from disk."""
+def _itk_io(path: Path) -> Any:
+    """Return ITK's reader of a file's format, which has read its header."""
+    io = itk.ImageIOFactory.CreateImageIO(str(path), itk.CommonEnums.IOFileMode_ReadMode)
+    try:
+        if io is None:
+            raise RuntimeError("a header of that format is missing at its start")
+        io.SetFileName(str(path))
+        io.ReadImageInformation()
+    except RuntimeError as e:
+        raise ValueError(f"{path} is not a readable volume ({_reason(e)}); replace or convert it.") from None
+    return io
+
+
+def _header_fields(path: Path) -> set[str]:
+    """Return the names of the fields in the text that a NRRD or MetaImage file begins with."""
+    fields = set()
+    with path.open("rb") as file:
+        for line in iter(partial(file.readline, 65536), b""):
+            name = line.decode("latin-1").partition(":" if path.suffix.lower() == ".nrrd" else "=")[0].strip().lower()
+            fields.add(name)
+            if name in ("", "elementdatafile"):
+                break
+    return fields
+
+
+def _read_itk(path: Path, image_type: Any, box: Sequence[slice]) -> NDArray[Any]:
+    """Read a box, channels last; of a MetaImage that is not compressed, ITK reads no more than that from disk."""
     region = itk.ImageRegion[3]()
     region.SetIndex([axis.start for axis in box])
     region.SetSize([axis.stop - axis.start for axis in box])
-    reader = _itk_reader(path)  # named, since its output outlives it without voxels
+    reader = itk.ImageFileReader[image_type].New(FileName=str(path))  # named, since its output has no voxels without it
+    reader.UpdateOutputInformation()
     part = itk.region_of_interest_image_filter(reader.GetOutput(), region_of_interest=region)
-    return itk.array_from_image(part).T
+    array = itk.array_from_image(part)
+    return np.asarray(array.T if array.ndim == 3 else np.moveaxis(array, -1, 0).T)

@@ -6,11 +6,15 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
 
+from med3d_components.masks.classes import class_color
 from med3d_components.metrics.classification import roc_auc
 from med3d_components.utils import atomic_path
 
@@ -19,7 +23,10 @@ __all__ = ["draw_cubes", "draw_curves", "draw_overlays", "draw_restorations", "d
 CLASSES = ("benign", "malignant")
 MOST, COLUMNS = 40, 8  # cubes of a sheet and of a row
 PLANES = ("sagittal", "coronal", "axial")
-COLORS = ("tab:orange", "tab:green", "tab:red", "tab:purple", "tab:cyan", "tab:pink")
+ENDS = (("R", "L"), ("A", "P"), ("S", "I"))
+"""The two ends of each axis; the first lies at the left or the top of a picture."""
+WIDTH = 11
+"""Of a picture with overlays, in inches."""
 RESTORED = {"label": "original", "image": "distorted", "pred": "restored", "error": "|restored - original|"}
 
 
@@ -52,29 +59,44 @@ def draw_curves(path: str | os.PathLike[str], rows: Sequence[Mapping[str, float]
     save_figure(figure, path)
 
 
-def draw_overlays(path: str | os.PathLike[str], cases: Sequence[Mapping[str, Any]]) -> None:
-    """Draw three planes of each case through the middle of its label, with contours.
+def draw_overlays(
+    path: str | os.PathLike[str], cases: Sequence[Mapping[str, Any]], classes: Sequence[str] = ()
+) -> None:
+    """Draw three planes of each case where they show most of its label, as radiologists look at them.
+
+    The patient's right is at the picture's left; anterior is up in axial planes and left in sagittal ones, superior is
+    up in the others. Lengths are true, and titles tell where in the world a plane lies, in mm. The legend names the
+    classes, with their Dice in the whole volume where the label is known.
 
     Args:
         path: PNG to write.
         cases: mappings with "title" and the volumes "image", "pred" and, where it is known, "label" of shape
-            (H, W, D), oriented to RAS; the label is drawn with dashed contours, the prediction with solid ones, one
-            colour per class.
+            (H, W, D), oriented to RAS. A label is drawn with dashed contours, the prediction with solid ones, in the
+            colours that the classes have in every file. An "affine", from voxel to RAS mm, is by default the image's,
+            or voxels of 1 mm; "classes" may be a case's own.
+        classes: names, background first.
     """
-    figure = Figure(figsize=(9, 3.2 * len(cases)), layout="constrained")
-    if any("label" in case for case in cases):
-        figure.suptitle("dashed: label, solid: prediction")
-    for row, case in zip(figure.subplots(len(cases), 3, squeeze=False), cases, strict=True):
+    planes = [[_Plane.through(case, axis) for axis in (2, 1, 0)] for case in cases]
+    heights = [_height(shown) for shown in planes]
+    figure = Figure(figsize=(WIDTH, max(1, sum(heights))), layout="constrained", facecolor="black")
+    parts = figure.subfigures(max(1, len(cases)), squeeze=False, height_ratios=heights or None)[:, 0]
+    for part, case, shown in zip(parts, cases, planes, strict=False):
+        part.set_facecolor("black")
+        part.suptitle(case["title"], color="white")
         image, prediction = np.asarray(case["image"]), np.asarray(case["pred"])
-        label = np.asarray(case["label"]) if "label" in case else np.zeros_like(prediction)
+        label = np.asarray(case["label"]) if "label" in case else None
         low, high = np.percentile(image, (1, 99))
-        for plane, axes in enumerate(row):
-            index = _middle(label if label.any() else prediction, plane)
-            axes.imshow(image.take(index, plane).T, cmap="gray", origin="lower", vmin=low, vmax=high)
-            for volume, style in ((label, "dashed"), (prediction, "solid")):
-                _contours(axes, volume.take(index, plane).T, style)
+        grid = part.subplots(1, 3, width_ratios=[plane.width for plane in shown])
+        for axes, plane in zip(grid, shown, strict=True):
+            axes.imshow(plane.cut(image), cmap="gray", vmin=low, vmax=high, aspect=plane.aspect)
+            axes.imshow(_filled(plane.cut(prediction)), aspect=plane.aspect, interpolation="nearest")
+            _contours(axes, plane.cut(prediction), "solid")
+            if label is not None:
+                _contours(axes, plane.cut(label), "dashed")
+            _letters(axes, plane)
             axes.set_axis_off()
-            axes.set_title(f"{case['title']}\n{PLANES[plane]}" if plane == 0 else PLANES[plane], fontsize="small")
+            axes.set_title(plane.title, fontsize="small", color="white")
+        _legend(part, prediction, label, case.get("classes", classes))
     save_figure(figure, path)
 
 
@@ -155,17 +177,105 @@ def draw_restorations(path: str | os.PathLike[str], cubes: Sequence[Mapping[str,
     save_figure(figure, path)
 
 
-def _middle(label: np.ndarray, plane: int) -> int:
-    """Return the slice that shows most of the label, or the middle one if there is none."""
-    area = (label > 0).sum(axis=tuple(axis for axis in range(3) if axis != plane))
-    return int(area.argmax()) if area.any() else label.shape[plane] // 2
+class _Plane(NamedTuple):
+    """A slice of a volume that is oriented to RAS, seen as radiologists do."""
+
+    axis: int
+    place: int
+    spacing: tuple[float, float]  # mm, across and down
+    size: tuple[int, int]
+    position: float  # mm
+
+    @classmethod
+    def through(cls, case: Mapping[str, Any], axis: int) -> _Plane:
+        """Return the slice that shows most of the label, or of the prediction, or the middle one if there is none."""
+        label = np.asarray(case["label"]) if "label" in case else None
+        shown = np.asarray(case["pred"]) if label is None or not label.any() else label
+        across, down = (other for other in range(3) if other != axis)
+        area = (shown > 0).sum(axis=(across, down))
+        index = int(area.argmax()) if area.any() else shown.shape[axis] // 2
+        affine = np.asarray(case.get("affine", getattr(case["image"], "affine", np.eye(4))), dtype=float)
+        voxel = (np.array(shown.shape) - 1) / 2
+        voxel[axis] = index
+        x, y = np.linalg.norm(affine[:3, :3], axis=0)[[across, down]].tolist()
+        position = float((affine[:3, :3] @ voxel + affine[:3, 3])[axis])
+        return cls(axis, index, (x, y), (shown.shape[across], shown.shape[down]), position)
+
+    @property
+    def width(self) -> float:
+        return self.size[0] * self.spacing[0]
+
+    @property
+    def height(self) -> float:
+        return self.size[1] * self.spacing[1]
+
+    @property
+    def aspect(self) -> float:
+        return self.spacing[1] / self.spacing[0]
+
+    @property
+    def title(self) -> str:
+        side = ENDS[self.axis][self.position < 0]
+        return f"{PLANES[self.axis]}, {side} {abs(self.position):.1f} mm"
+
+    def cut(self, volume: np.ndarray) -> np.ndarray:
+        """Return the slice as rows from the top: right, anterior and superior come first in a picture."""
+        return volume.take(self.place, self.axis).T[::-1, ::-1]
+
+
+def _height(planes: Sequence[_Plane]) -> float:
+    """Return the inches of three planes of one scale in a row, with their titles and a legend."""
+    height = WIDTH * max(plane.height for plane in planes) / sum(plane.width for plane in planes)
+    return round(min(max(height, 1), 6), 1) + 1
+
+
+def _filled(labels: np.ndarray) -> np.ndarray:
+    """Return a picture (rows, columns, RGBA) of the labels, thin enough to see through."""
+    values = labels.astype(int)
+    colors = np.array([(0, 0, 0, 0), *((*class_color(value), 60) for value in range(1, values.max() + 1))])
+    return colors[values].astype(np.uint8)
 
 
 def _contours(axes: Any, labels: np.ndarray, style: str) -> None:
     for value in np.unique(labels[labels > 0]).astype(int):
         mask = (labels == value).astype(float)
         if min(mask.shape) > 1:
-            axes.contour(mask, levels=[0.5], colors=COLORS[(value - 1) % len(COLORS)], linestyles=style, linewidths=1)
+            axes.contour(mask, levels=[0.5], colors=[_rgb(value)], linestyles=style, linewidths=1.2)
+
+
+def _rgb(value: int) -> tuple[float, ...]:
+    return tuple(part / 255 for part in class_color(value))
+
+
+def _letters(axes: Any, plane: _Plane) -> None:
+    """Say at the picture's edges which sides of the patient they are."""
+    (left, right), (top, bottom) = (ENDS[axis] for axis in range(3) if axis != plane.axis)
+    for x, y, letter in ((0.03, 0.5, left), (0.97, 0.5, right), (0.5, 0.97, top), (0.5, 0.03, bottom)):
+        text = axes.text(x, y, letter, transform=axes.transAxes, color="white", weight="bold", fontsize="small")
+        text.set(ha="center", va="center", path_effects=[withStroke(linewidth=2, foreground="black")])
+
+
+def _legend(part: Any, prediction: np.ndarray, label: np.ndarray | None, classes: Sequence[str]) -> None:
+    volumes = [prediction] if label is None else [prediction, label]
+    counts = [np.bincount(volume.astype(int).ravel(), minlength=len(classes)) for volume in volumes]
+    handles: list[Any] = []
+    for value in range(1, max(count.size for count in counts)):
+        sizes = [int(count[value]) if value < count.size else 0 for count in counts]
+        name = classes[value] if value < len(classes) else f"class {value}"
+        if not any(sizes):
+            handles += [Patch(facecolor="none", label=f"{name}, none")] * (value < len(classes))
+            continue
+        if label is not None:
+            name += f", Dice {2 * int(((prediction == value) & (label == value)).sum()) / sum(sizes):.3f}"
+        handles.append(Patch(color=_rgb(value), label=name))
+    if label is not None:
+        handles += [
+            Line2D([], [], color="lightgray", linestyle=style, label=name)
+            for name, style in (("prediction", "solid"), ("label", "dashed"))
+        ]
+    if handles:
+        options = {"ncols": min(5, len(handles)), "fontsize": "small", "labelcolor": "white", "frameon": False}
+        part.legend(handles=handles, loc="outside lower center", **options)
 
 
 def _is_positive(case: Mapping[str, Any], classes: Sequence[str]) -> bool:

@@ -102,8 +102,8 @@ class ScanReport(CaseCollector):
             row = {f"{name} ml": volume for name, volume in volumes.items()}
             row |= {**_box(output["pred"]), "implausible": self._find_implausible(case, volumes)}
             image, overlay = (output[name][0].float().cpu() for name in ("image", "overlay"))
-            picture = self.job.folder / f"{case}_overlay.png"
-            draw_overlays(picture, [{"title": case, "image": image, "pred": overlay}])
+            shown = {"title": case, "image": image, "pred": overlay}
+            draw_overlays(self.job.folder / f"{case}_overlay.png", [shown], self.classes)
         self.job.keep(case, {**row, "seconds": round(time.perf_counter() - self.start_time, 2)})
 
     def write(self, engine: Engine) -> None:

@@ -24,19 +24,27 @@ class OverlayPictures(CaseCollector):
     Args:
         output_dir: folder of the picture.
         cases: number of cases per domain.
+        classes: names, background first, of all domains or of each one.
     """
 
-    def __init__(self, output_dir: str | os.PathLike[str], cases: int = 1) -> None:
+    def __init__(
+        self,
+        output_dir: str | os.PathLike[str],
+        cases: int = 1,
+        classes: Sequence[str] | Mapping[str, Sequence[str]] = (),
+    ) -> None:
         super().__init__()
         self.path = Path(output_dir) / "overlays.png"
         self.cases = cases
+        self.classes = classes
 
     def keep(self, item: Mapping[str, Any], output: Mapping[str, Any]) -> None:
         """Keep the first cases of each domain."""
         domain = item.get("domain", "")
         if sum(case["domain"] == domain for case in self.kept) < self.cases:
             title = f"{domain}: {item['case']}".removeprefix(": ")
-            self.kept.append({"title": title, "domain": domain, **_volumes(output)})
+            classes = self.classes[domain] if isinstance(self.classes, Mapping) else self.classes
+            self.kept.append({"title": title, "domain": domain, "classes": classes, **_volumes(output)})
 
     def write(self, engine: Engine) -> None:
         """Draw the picture."""

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from pathlib import Path
 
-from med3d_components.data.volumes import case_name, list_volumes
+from med3d_components.data.volumes import MASK_SUFFIXES, case_name, list_scans
 
 __all__ = ["Pairs", "find_files", "name_files", "pair_files", "pair_folders"]
-
-_LABEL_SUFFIXES = ("_seg", "_label", "_mask", "-label")
 
 Pairs = dict[str, tuple[Path, Path]]
 """Case name to the files of its image and its label."""
@@ -50,25 +48,51 @@ def pair_folders(images: str | os.PathLike[str], labels: str | os.PathLike[str])
     ``-label`` out of the label's.
 
     Args:
-        images: folder of files, or of sub-folders with a DICOM series each.
+        images: folder of files or DICOM series at any depth. A series has the name of its folder; below one that
+            holds nothing else, that of the outermost, such as the patient's.
         labels: folder of files.
 
     Raises:
         FileNotFoundError: if a folder has no volume, or an image has no label or the other way round.
-        ValueError: if both are one folder, or two files have one name.
+        ValueError: if both are one folder, two files have one name, or a DICOM folder holds no readable series.
     """
     if Path(images).resolve() == Path(labels).resolve():
         raise ValueError(f"{images} is given for images and labels; put the two into folders of their own.")
-    volumes, masks = list_volumes(images), list_volumes(labels)
-    label_names = {case_name(path) for path in masks}
-    plain_names = {name.removesuffix(suffix) for name in label_names for suffix in ("", *_LABEL_SUFFIXES)}
+    volumes, masks = _list_files(images), _list_files(labels)
+    label_names = set(masks.values())
+    plain_names = {name.removesuffix(suffix) for name in label_names for suffix in ("", *MASK_SUFFIXES)}
 
     def name_image(path: Path) -> str:
-        name = path.name if path.is_dir() else case_name(path)
+        name = volumes[path]
         return name.removesuffix("_0000") if name not in plain_names else name
 
+    def name_label(path: Path) -> str:
+        name = masks[path]
+        suffix = next((suffix for suffix in MASK_SUFFIXES if name.endswith(suffix)), "")
+        return name if name in found else name.removesuffix(suffix)
+
     found = name_files(volumes, name_image)
-    return _match(found, name_files(masks, partial(_name_label, known=found)), wanted=(f"in {images}", f"in {labels}"))
+    return _match(found, name_files(masks, name_label), wanted=(f"in {images}", f"in {labels}"))
+
+
+def _list_files(folder: str | os.PathLike[str]) -> dict[Path, str]:
+    """Return file, or DICOM series, to name of all volumes in a folder; print what is left out."""
+    listing = list_scans(folder, masks=True)
+    if listing.failures:
+        raise ValueError(" ".join(listing.failures.values()))
+    for note in listing.notes:
+        print(note)
+    places = {name: Path(path.partition("::")[0]).relative_to(folder) for name, path in listing.scans.items()}
+    tops = Counter(place.parts[:1] for place in places.values())
+    named = {}
+    for name, path in listing.scans.items():
+        if Path(path).is_file():
+            named[Path(path)] = name
+        else:
+            place = places[name]
+            alone = tops[place.parts[:1]] == 1 and place.parts
+            named[Path(path)] = place.parts[0] if alone else place.as_posix() if place.parts else Path(folder).name
+    return named
 
 
 def find_files(source: str | os.PathLike[str], pattern: str) -> list[Path]:
@@ -99,12 +123,6 @@ def name_files(files: Iterable[Path], name: Callable[[Path], str]) -> dict[str, 
             raise ValueError(f"{path} and {found[case]} are both case {case}; move one out of the source folder.")
         found[case] = path
     return found
-
-
-def _name_label(path: Path, known: Mapping[str, Path]) -> str:
-    name = case_name(path)
-    suffix = next((suffix for suffix in _LABEL_SUFFIXES if name.endswith(suffix)), "")
-    return name if name in known else name.removesuffix(suffix)
 
 
 def _match(images: Mapping[str, Path], labels: Mapping[str, Path], wanted: tuple[str, str]) -> Pairs:

@@ -14,6 +14,7 @@ from med3d_components.transforms.paint import RandPaintd
 from med3d_components.transforms.percentiles import FastClipIntensityPercentilesd
 from med3d_components.transforms.reading import FastLoadImaged
 from med3d_components.transforms.region import RandRegionOfInterestd
+from med3d_components.transforms.saving import SaveImageMasksd, SaveImageVolumesd
 from med3d_components.transforms.shuffle import RandPixelShuffled
 from med3d_components.transforms.spacing import EnsureSpacingd, MedianSpacing, MedianSpacingd
 
@@ -37,6 +38,8 @@ __all__ = [
     "RandPixelShuffled",
     "RandRegionOfInterestd",
     "RandTissueCropd",
+    "SaveImageMasksd",
+    "SaveImageVolumesd",
     "SelectChanneld",
     "ZScored",
 ]

@@ -69,6 +69,7 @@ class LoadImageCubed(MapTransform):
         result = {key: value for key, value in data.items() if key not in OPTIONAL or key in self.keys}
         for key in self.key_iterator(result):
             scan = open_scan(data[key], data.get("spacing"))
+            scan.check_one_channel()
             affine = self._grid(scan, data.get("center_mm"))
             meta = {MetaKeys.SPACE: SpaceKeys.RAS, "filename_or_obj": scan.path}
             result[key] = MetaTensor(_resample(scan, affine, self.size)[None], affine=torch.tensor(affine), meta=meta)

@@ -8,6 +8,7 @@ would turn 100 voxels of 2 mm into 50 voxels of 1 mm. What it means, and what st
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -22,11 +23,13 @@ from monai.transforms.utils import scale_affine
 from monai.utils import TraceKeys, ensure_tuple_rep
 from torch.nn import functional as F
 
-from med3d_components.data.volumes import file_gives_spacing, is_spacing
+from med3d_components.data.geometry import is_spacing
+from med3d_components.data.volumes import file_gives_spacing
 from med3d_components.transforms.per_domain import each_domain, of_domain
 from med3d_components.utils.checks import three_positive
 
 __all__ = [
+    "MAX_VOXELS",
     "EnsureSpacingd",
     "MedianSpacing",
     "MedianSpacingd",
@@ -37,6 +40,8 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
+MAX_VOXELS = 2**30
+"""Most voxels, of all channels, that a volume is resampled to: 4 GiB as float32, 1024 x 1024 x 1024."""
 # One trilinear call is faster than one linear call per axis. Plain "nearest" of torch takes the first corner of a voxel
 # for its place, up to half a voxel off; "nearest-exact" takes its centre.
 TORCH_MODES = {"bilinear": "trilinear", "nearest": "nearest-exact"}
@@ -57,7 +62,8 @@ class MedianSpacing(InvertibleTransform):
 
     Raises:
         ValueError: for a spacing or mode that does not exist, or a volume that cannot be resampled: not of shape
-            (C, H, W, D), without an affine, or with an affine of zero or undefined spacing.
+            (C, H, W, D), without an affine, with an affine of zero or undefined spacing, or one that would get more
+            than ``MAX_VOXELS`` voxels.
 
     Example:
         >>> volume = MetaTensor(torch.zeros(1, 10, 10, 4), affine=torch.diag(torch.tensor([1.0, 1.0, 5.0, 1.0])))
@@ -103,6 +109,13 @@ class MedianSpacing(InvertibleTransform):
 
     def _resize(self, img: MetaTensor, size: tuple[int, ...], mode: str) -> MetaTensor:
         old_size = tuple(img.shape[1:])
+        if img.shape[0] * math.prod(size) > MAX_VOXELS:
+            old, new = (" x ".join(map(str, sizes)) for sizes in (old_size, size))
+            name = img.meta.get("filename_or_obj", "A volume without file name")
+            raise ValueError(
+                f"{name} would grow from {old} to {new} voxels of {img.shape[0]} channels, more than {MAX_VOXELS} in "
+                f"all, since its spacing is {_text(spacing_of(img))} mm; check that, or crop the scan."
+            )
         out = MetaTensor(_interpolate(img.as_tensor(), size, mode)).copy_meta_from(img)
         # "mode" is the entry that Invertd(nearest_interp=True) rewrites.
         return self.push_transform(
@@ -183,12 +196,12 @@ class EnsureSpacingd(MapTransform):
 
     "Some volumes do not give spacing", says the paper of LiTS, and takes the mean of the training set. A volume gives
     none if its affine has a column that is zero, infinite or NaN, or if its NIfTI file has such a voxel size
-    ("pixdim"): ``LoadImaged`` makes 1 mm of a voxel size of zero, whatever else the file says. A header that says 1 mm
-    without meaning it cannot be told from one that does, nor can a volume without a file whose affine is the
-    identity.
+    ("pixdim"), of which ``FastLoadImaged(need_spacing=False)`` makes 1 mm. A header that says 1 mm without meaning it
+    cannot be told from one that does, nor can a volume without a file whose affine is the identity. The meta data of a
+    volume whose spacing was assumed say so: "spacing_assumed".
 
-    Run it after ``LoadImaged`` and ``EnsureChannelFirstd``, before all that uses the spacing: ``Orientationd``, which
-    raises an error on zero and NaN, and :class:`MedianSpacingd`. Axes keep the directions that they have, if any.
+    Run it after ``FastLoadImaged`` and ``EnsureChannelFirstd``, before all that uses the spacing: ``Orientationd``,
+    which raises an error on zero and NaN, and :class:`MedianSpacingd`. Axes keep the directions that they have, if any.
 
     Args:
         keys: of the volumes, MetaTensors.
@@ -215,16 +228,20 @@ class EnsureSpacingd(MapTransform):
             path = str(volume.meta.get("filename_or_obj", f"{key} (no file)"))
             known = is_spacing(affine_to_spacing(volume.affine, suppress_zeros=False))
             if not known or not file_gives_spacing(path):
-                text = " x ".join(f"{length:g}" for length in self.spacing)
-                logger.warning("%s does not give its spacing; it is taken to be %s mm.", path, text)
+                logger.warning("%s does not give its spacing; it is taken to be %s mm.", path, _text(self.spacing))
                 affine = np.asarray(volume.affine) if known else np.eye(4)
                 result[key] = with_affine(volume.as_tensor(), volume, zoom_affine(affine, self.spacing, False))
+                result[key].meta["spacing_assumed"] = True
         return result
 
 
 def is_label_key(key: Hashable) -> bool:
     """Tell whether a key names a volume of labels: it has "label" or "mask" in it."""
     return any(word in str(key).lower() for word in ("label", "mask"))
+
+
+def _text(spacing: Sequence[float]) -> str:
+    return " x ".join(f"{length:g}" for length in spacing)
 
 
 def _default_mode(key: Hashable) -> str:

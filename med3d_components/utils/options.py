@@ -214,6 +214,9 @@ OPTIONS = {
     "dataset_dir": PATH,
     "output_dir": PATH,
     "output_postfix": Option("text"),
+    "format": Option("choice", choices=("nii.gz", "seg.nrrd", "dicom-seg", "rtstruct"), count=0),
+    "separate_classes": FLAG,
+    "probabilities": FLAG,
     "run_dir": PATH,
     "ckpt_dir": PATH,
     "cache_dir": Option("path", null=True),
@@ -286,6 +289,7 @@ OPTIONS = {
     "sw_batch_size": COUNT,
     "overlap": Option("number", 0, 1, below=True),
     "skip_air": FLAG,
+    "resample": FLAG,
     "fuse": FLAG,
     "components": Option("integer", 1, null=True),
 }

@@ -8,13 +8,12 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 from monai.apps import DecathlonDataset
 from monai.apps.utils import HashCheckError, download_url, extractall
 
 from med3d_components.data.domains import DOMAINS_3DSEG8, DomainFacts
-from med3d_components.data.volumes import case_name, read_header
+from med3d_components.data.volumes import case_name, open_scan, read_header, read_volume
 from med3d_components.prepare.decathlon import save_nifti
 from med3d_components.prepare.importing import find_values, import_domain
 from med3d_components.prepare.lidc import import_lidc
@@ -227,16 +226,11 @@ def _share_grids(pairs: Pairs, spare: Path) -> Pairs:
 
 def _put_on_grid(segmentation: Path, volume: Path, spare: Path) -> Path:
     """Return the segmentation's file, or that of a copy with the volume's header where the two differ."""
-    read_header(segmentation, need_spacing=False)
-    image, label = nib.load(volume), nib.load(segmentation)
+    image, label = open_scan(volume), open_scan(segmentation, need_spacing=False)
     if image.shape != label.shape or np.allclose(image.affine, label.affine, atol=1e-2):
-        return segmentation
-    try:
-        voxels = np.asarray(label.dataobj, dtype=np.float32)
-    except OSError:
-        return segmentation  # cut off; like one of another shape, it is for the import to refuse
+        return segmentation  # one of another shape is for the import to refuse
     copy = spare / f"{case_name(segmentation)}.nii.gz"
-    save_nifti(voxels, image.affine, copy)
+    save_nifti(read_volume(segmentation, need_spacing=False)[0], image.affine, copy)
     print(f"{segmentation} and {volume.name} differ in spacing, direction or origin; those of the volume are taken.")
     return copy
 

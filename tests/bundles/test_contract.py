@@ -61,7 +61,8 @@ def imported_packages() -> set[str]:
                 found.add(node.module.partition(".")[0])
             elif isinstance(node, ast.Import):
                 found |= {alias.name.partition(".")[0] for alias in node.names}
-    return found - set(sys.stdlib_module_names) - {"med3d_components", "monai", "torch", "numpy"}
+    extra = {"highdicom"}  # for those who want DICOM SEG
+    return found - set(sys.stdlib_module_names) - {"med3d_components", "monai", "torch", "numpy"} - extra
 
 
 @each_bundle

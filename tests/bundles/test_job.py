@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from monai.bundle import ConfigWorkflow
 
-from med3d_components.data import AtomicNibabelWriter
 from med3d_components.job import IncompleteError
 from med3d_components.utils.causes import root_cause
 from tests.bundles.workflow import copy_bundle, leave_model, names, read_table
@@ -112,7 +111,8 @@ def test_other_options_weights_or_scans_move_the_old_result_aside(bundle: Path, 
     infer(bundle, scans, out)
     second = masks(out)
     assert {case for case in first if first[case] != second[case]} == {"scan_2"}
-    assert names(out / "previous" / "1") == {"scan_2_seg.nii.gz", "scan_2_overlay.png"}
+    files = {"scan_2_seg.nii.gz", "scan_2_seg.ctbl", "scan_2_seg.label.txt", "scan_2_overlay.png"}
+    assert names(out / "previous" / "1") == files
 
     infer(bundle, scans, out, overlap=0.5)
     third = masks(out)
@@ -145,7 +145,7 @@ def test_a_full_disk_stops_the_job(bundle: Path, scans: Path, tmp_path: Path, mo
     def fill(*arguments: Any, **options: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "mask.nii.gz")
 
-    monkeypatch.setattr(AtomicNibabelWriter, "write", fill)
+    monkeypatch.setattr("med3d_components.masks.nifti.atomic_path", fill)
     with pytest.raises(OSError, match="No space left on device"):
         infer(bundle, scans, tmp_path / "out")
     assert not masks(tmp_path / "out")

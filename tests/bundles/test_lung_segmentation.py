@@ -156,12 +156,54 @@ def test_a_mask_lies_on_its_scan_in_any_geometry(
     workflow.initialize()
     workflow.run()
     mask = nib.load(bundle / "eval" / "inference" / "scan_seg.nii.gz")
+    if kind == "nifti":
+        assert np.array_equal(mask.affine, nib.load(scans / "scan.nii.gz").affine)
     # The file may list its axes in another order than the array that was written: compare in the world.
     original = nib.Nifti1Image(truth.astype(np.uint8), affine)
     found, wanted = (nib.as_closest_canonical(image) for image in (mask, original))
     assert np.allclose(found.affine, wanted.affine, atol=1e-3)
     a, b = found.get_fdata() > 0, wanted.get_fdata() > 0
     assert 2 * (a & b).sum() / (a.sum() + b.sum()) >= 0.98
+
+
+def test_a_dicom_scan_gets_its_mask_in_every_format_and_its_probabilities(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    highdicom, slicerio = (pytest.importorskip(name) for name in ("highdicom", "slicerio"))
+    affine = np.diag([-1.5, -1.5, 2.5, 1])
+    volume = np.full((20, 18, 12), -200)
+    volume[4:12, 5:15, 3:9] = 200
+    write_series(tmp_path / "scans" / "series", volume, affine)
+    (bundle / "models").mkdir()
+    torch.save({"threshold": torch.zeros(())}, bundle / "models" / "model.pt")
+    monkeypatch.chdir(ROOT)
+    workflow = ConfigWorkflow(
+        str(bundle / "configs" / "inference.json"),
+        logging_file=False,
+        bundle_root=str(bundle),
+        dataset_dir=str(tmp_path / "scans"),
+        network_def={"_target_": "tests.bundles.workflow.BrightIsForeground"},
+        settings={**SETTINGS, "classes": ["background", "left lung"], "spacing": [1.5, 1.5, 2.5]},
+        components=None,
+        format="nii.gz,seg.nrrd,dicom-seg,rtstruct",
+        separate_classes=True,
+        probabilities=True,
+    )
+    workflow.initialize()
+    workflow.run()
+    (path,) = (bundle / "eval" / "inference").glob("*_seg.nii.gz")
+    stem = path.name.removesuffix(".nii.gz")
+    assert {name.removeprefix(stem) for name in names(path.parent) if name.startswith(stem)} == {
+        *(".nii.gz", ".seg.nrrd", ".seg.dcm", ".rtstruct.dcm", ".ctbl", ".label.txt", "_left_lung.nii.gz"),
+        *("_probabilities_background.nii.gz", "_probabilities_left_lung.nii.gz"),
+    }
+    mask = np.asarray(nib.load(path).dataobj)
+    assert np.array_equal(slicerio.read_segmentation(path.with_name(f"{stem}.seg.nrrd"))["voxels"], mask)
+    seg = highdicom.seg.segread(path.with_name(f"{stem}.seg.dcm")).get_volume(combine_segments=True)
+    assert (seg.array > 0).sum() == mask.sum() == (volume > 0).sum()
+    likely = [nib.load(path.with_name(f"{stem}_probabilities_{x}.nii.gz")) for x in ("background", "left_lung")]
+    assert np.array_equal(likely[1].get_fdata() > likely[0].get_fdata(), mask)
+    assert np.array_equal(likely[1].affine, nib.load(path).affine)
 
 
 def write_scan(folder: Path, kind: str, volume: np.ndarray, affine: np.ndarray) -> None:

@@ -38,6 +38,7 @@ from med3d_components.transforms import (
     RandForegroundCropd,
     SelectChanneld,
 )
+from tests.data.dicom_files import write_series
 
 KEYS = ["image", "label"]
 AFFINE = np.diag([-0.9, 0.8, 2.0, 1.0])
@@ -114,6 +115,19 @@ def test_only_what_comes_before_the_first_random_transform_is_kept(tmp_path: Pat
     assert Count.calls == 1
 
 
+def test_one_of_several_series_is_prepared_anew_when_a_file_of_its_folder_changes(tmp_path: Path) -> None:
+    for uid in ("1.2.3", "1.2.4"):
+        write_series(tmp_path / "two", np.random.default_rng(0).normal(size=(4, 5, 3)), np.eye(4), series_uid=uid)
+    item = {"image": f"{tmp_path}/two::1.2.4"}
+    cached = CachedTransform(Compose([FastLoadImaged("image")]), tmp_path / "cache", 1)
+    before = cached.key(item)
+    assert cached(item)["image"].shape == (4, 5, 3)
+    assert cached.key(item) == before
+    file = next((tmp_path / "two").iterdir())
+    os.utime(file, ns=(0, 0))
+    assert cached.key(item) != before
+
+
 def test_a_validation_item_keeps_its_geometry_and_can_be_inverted(tmp_path: Path) -> None:
     item, chain = write(tmp_path), Compose(deterministic())
     cached = ScanDataset([item], chain, cache_dir=tmp_path / "cache")
@@ -124,7 +138,7 @@ def test_a_validation_item_keeps_its_geometry_and_can_be_inverted(tmp_path: Path
     assert isinstance(read["image"], MetaTensor)
     assert torch.equal(made["image"].affine, read["image"].affine)
     assert made["image"].meta["filename_or_obj"] == read["image"].meta["filename_or_obj"]
-    assert np.array_equal(made["image"].meta["pixdim"], read["image"].meta["pixdim"])
+    assert np.array_equal(made["image"].meta["original_affine"], read["image"].meta["original_affine"])
     inverse = Invertd("label", transform=chain, orig_keys="label", nearest_interp=True, to_tensor=True)
     assert inverse(read)["label"].shape == (1, 20, 18, 12)
     assert torch.allclose(inverse(read)["label"].affine, torch.as_tensor(AFFINE))

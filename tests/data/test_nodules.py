@@ -8,6 +8,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 
 from med3d_components.data.nodules import NoduleDatalist, list_nodules, nodule_volume
@@ -232,14 +233,12 @@ def test_the_headers_of_a_dicom_series_are_read_once_for_all_its_nodules(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_series(tmp_path / "ct", np.zeros((6, 5, 4)), np.diag([1.0, 1, 2, 1]))
-    reads: list[Path] = []
-    from med3d_components.data import volumes
-
-    original = volumes.read_series  # type: ignore[attr-defined]
-    monkeypatch.setattr(volumes, "read_series", lambda path: reads.append(path) or original(path))
+    reads: list[Any] = []
+    original = pydicom.dcmread
+    monkeypatch.setattr(pydicom, "dcmread", lambda file, **rest: reads.append(file) or original(file, **rest))
     nodules = [{"image": "ct", "center_mm": [x, 2, 3]} for x in range(4)]
     assert [item["case"] for item in list_nodules(write_json(tmp_path, nodules))] == ["ct", "ct_2", "ct_3", "ct_4"]
-    assert len(reads) == 1
+    assert len(reads) == 4  # one for each slice
     with pytest.raises(ValueError, match=r"ct: center_mm .* lies outside the scan, -0\.5 to 5\.5, -0\.5 to 4\.5, "):
         list_nodules(write_json(tmp_path, [{"image": "ct", "center_mm": [-2, 2, 3]}]))
     (tmp_path / "empty").mkdir()
@@ -260,12 +259,12 @@ def test_inference_lists_nodules_without_scores_or_plain_volumes(tmp_path: Path)
     ]
     (folder / "dataset.json").unlink()
     assert [item["case"] for item in list_nodules(folder)] == ["x", "y", "z"]
-    assert list_nodules(folder / "x.nii") == [{"image": str(folder / "x.nii"), "patient": "x.nii", "case": "x"}]
-    write_series(tmp_path / "ct.1.2", np.zeros((6, 5, 4)), np.eye(4))
+    assert list_nodules(folder / "x.nii") == [{"image": str(folder / "x.nii"), "patient": "x", "case": "x"}]
+    series = write_series(tmp_path / "ct.1.2", np.zeros((6, 5, 4)), np.eye(4))
     assert list_nodules(tmp_path / "ct.1.2")[0] == {
         "image": str(tmp_path / "ct.1.2"),
-        "patient": "ct.1.2",
-        "case": "ct.1.2",
+        "patient": series.uid,
+        "case": series.uid,
     }
     shutil.rmtree(folder)
     with pytest.raises(FileNotFoundError, match="holds no volume"):

@@ -8,38 +8,118 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from med3d_components.data.volumes import Header, case_name, list_images, list_volumes, open_scan, read_header
+from med3d_components.data.volumes import Header, case_name, list_images, list_scans, open_scan, read_header
+from med3d_components.transforms import FastLoadImaged
 from tests.data.dicom_files import write_series
 
 AFFINE = np.array([[0, -0.8, 0, 5], [0, 0, 2, 6], [1.5, 0, 0, -7], [0, 0, 0, 1]])
 
 
-def test_files_and_dicom_folders_are_listed_and_anything_else_is_left_out(tmp_path: Path) -> None:
+def test_files_and_dicom_folders_are_listed_and_what_is_left_out_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     for name in ("b.nrrd", "a.nii.gz", "notes.txt", "._a.nii.gz"):
         (tmp_path / name).touch()
     (tmp_path / "empty").mkdir()
-    write_series(tmp_path / "c", np.zeros((4, 5, 3)), np.eye(4))
-    names = ["a.nii.gz", "b.nrrd", "c"]
-    assert [path.name for path in list_volumes(tmp_path)] == names
-    assert list_images(tmp_path) == [{"image": str(tmp_path / name)} for name in names]
+    series = write_series(tmp_path / "c", np.zeros((4, 5, 3)), np.eye(4))
+    names = {"a": "a.nii.gz", "b": "b.nrrd", series.uid: "c"}
+    assert list_images(tmp_path) == [{"image": str(tmp_path / path), "case": name} for name, path in names.items()]
+    assert [record.message for record in caplog.records] == ["2 entries are no volumes: empty, notes.txt."]
+    for name, path in names.items():
+        assert list_scans(tmp_path / path).scans == {name: str(tmp_path / path)}
+    for path in ("none", "notes.txt", "empty"):
+        with pytest.raises(FileNotFoundError, match=r"holds no volume.*; give a \.nii, .* file"):
+            list_scans(tmp_path / path)
+
+
+def test_scans_at_any_depth_are_listed_beside_flat_ones_by_names_that_their_neighbours_do_not_change(
+    tmp_path: Path,
+) -> None:
+    series = write_series(tmp_path / "patient" / "study" / "series", np.zeros((4, 5, 3)), np.eye(4))
+    other = write_series(tmp_path / "p.1", np.zeros((4, 5, 3)), np.eye(4))
+    for name in ("p.nii.gz", "patient/ct.nrrd", "patient/study/series/ct.mha"):
+        (tmp_path / name).touch()
+    assert list_scans(tmp_path) == (
+        {
+            other.uid: str(tmp_path / "p.1"),
+            "p": str(tmp_path / "p.nii.gz"),
+            "patient/ct": str(tmp_path / "patient/ct.nrrd"),
+            series.uid: str(tmp_path / "patient/study/series"),
+            "patient/study/series/ct": str(tmp_path / "patient/study/series/ct.mha"),
+        },
+        {},
+        [],
+    )
+
+
+def test_each_series_of_a_folder_is_a_scan_that_is_read_by_its_name(tmp_path: Path) -> None:
+    values = {uid: np.full((4, 5, 3), hounsfield) for uid, hounsfield in (("1.2.3", -50), ("1.2.4", 70))}
+    for uid, volume in values.items():
+        write_series(tmp_path / "p" / "two", volume, np.eye(4), series_uid=uid)
+    items = list_images(tmp_path)
+    assert items == [{"image": f"{tmp_path}/p/two::{uid}", "case": uid} for uid in values]
+    for item in items:
+        assert list_images(item["image"]) == [item]
+        scan = open_scan(item["image"])
+        assert (scan.name, scan.shape, scan.modality) == (item["case"], (4, 5, 3), "CT")
+        loaded = FastLoadImaged("image")({"image": item["image"]})["image"]
+        assert np.array_equal(loaded, values[item["case"]])
+        assert loaded.meta["filename_or_obj"] == item["image"]
+    with pytest.raises(ValueError, match=r"two holds 2 series: 1\.2\.3 \(3 slices\), 1\.2\.4"):
+        open_scan(tmp_path / "p" / "two")
+
+
+def test_links_are_followed_and_told_where_they_lead_nowhere_or_round(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere" / "cases").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "cases" / "b.nii").touch()
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "cases").symlink_to(tmp_path / "elsewhere" / "cases")
+    (folder / "a.nii").symlink_to(tmp_path / "elsewhere" / "cases" / "b.nii")
+    (folder / "gone.nii.gz").symlink_to(tmp_path / "annex" / "object")
+    (folder / "loop").symlink_to(folder)
+    (folder / "self").symlink_to(folder / "self")
+    found = list_scans(folder)
+    assert list(found.scans) == ["a", "cases/b"]
+    assert found.notes == [
+        "2 entries are links to nothing: gone.nii.gz, self.",
+        "1 entry is a link to a folder that is listed already: loop.",
+    ]
+
+
+def test_masks_and_results_of_an_earlier_inference_are_no_scans(tmp_path: Path) -> None:
+    names = ("a.nii.gz", "a_seg.nii.gz", "b_seg.nii.gz", "out/a_liver.nii.gz", "out/c/d_seg.nii", "out/e_seg.nii")
     for name in names:
-        assert list_volumes(tmp_path / name) == [tmp_path / name]
-    for path in (tmp_path / "none", tmp_path / "notes.txt", tmp_path / "empty"):
-        with pytest.raises(FileNotFoundError, match=r"holds no volume; give a \.nii, .* file"):
-            list_volumes(path)
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "out" / "scans.csv").write_text("case,liver ml\na,1\nc/d,2\n")
+    found = list_scans(tmp_path)
+    assert list(found.scans) == ["a", "b_seg", "out/e_seg"]
+    assert found.notes == [
+        "1 entry is no volume: out/scans.csv.",
+        "1 entry is the mask of another: a_seg.nii.gz.",
+        "2 entries are results of an earlier inference: out/a_liver.nii.gz, out/c/d_seg.nii.",
+    ]
+    assert "a_seg" in list_scans(tmp_path, masks=True).scans
 
 
-def test_a_dicom_folder_that_is_no_single_series_is_refused_before_anything_is_read(tmp_path: Path) -> None:
-    for uid in ("1.2.3", "1.2.4"):
-        write_series(tmp_path / "two", np.zeros((4, 5, 3)), np.eye(4), series_uid=uid)
-    with pytest.raises(ValueError, match="series"):
-        list_images(tmp_path)
+def test_a_dicom_folder_without_a_readable_series_does_not_keep_the_others_from_being_read(tmp_path: Path) -> None:
+    write_series(tmp_path / "bad", np.zeros((4, 5, 6)), np.eye(4), leave_out={2, 3})
+    with pytest.raises(ValueError, match="bad misses slices"):
+        list_images(tmp_path / "bad")
+    (tmp_path / "bad.nii").touch()
+    assert list_images(tmp_path) == [
+        {"image": str(tmp_path / "bad.nii"), "case": "bad"},
+        {"image": str(tmp_path / "bad"), "case": "bad_dicom"},
+    ]
+    with pytest.raises(ValueError, match="bad misses slices"):
+        open_scan(tmp_path / "bad")
 
 
 def test_two_volumes_whose_results_would_have_one_name_are_refused(tmp_path: Path) -> None:
-    for name in ("ct.nii.gz", "ct.nrrd"):
+    for name in ("ct.nii.gz", "ct.nii"):
         (tmp_path / name).touch()
-    with pytest.raises(ValueError, match=r"ct\.nii\.gz and .*ct\.nrrd have one name"):
+    with pytest.raises(ValueError, match=r"ct\.nii and .*ct\.nii\.gz have one name"):
         list_images(tmp_path)
 
 
@@ -171,9 +251,9 @@ def test_what_is_no_scan_is_named(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=rf"{name} is not a readable"):
             open_scan(tmp_path / name)
     itk.imwrite(itk.image_from_array(np.zeros((2, 4, 5, 6), np.float32)), str(tmp_path / "4d.mha"))
-    with pytest.raises(ValueError, match=r"4d\.mha has 4 dimensions and 1 channels"):
+    with pytest.raises(ValueError, match=r"4d\.mha has 4 dimensions"):
         open_scan(tmp_path / "4d.mha")
     colour = itk.image_from_array(np.zeros((4, 5, 6, 3), np.uint8), is_vector=True)
     itk.imwrite(colour, str(tmp_path / "colour.mha"))
-    with pytest.raises(ValueError, match=r"colour\.mha has 3 dimensions and 3 channels"):
-        open_scan(tmp_path / "colour.mha")
+    with pytest.raises(ValueError, match=r"colour\.mha is 4-D, of shape \(6, 5, 4, 3\)"):
+        open_scan(tmp_path / "colour.mha").read()

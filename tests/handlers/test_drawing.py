@@ -10,6 +10,7 @@ from matplotlib.image import imread
 from scipy.integrate import trapezoid
 
 from med3d_components.handlers.drawing import draw_cubes, draw_curves, draw_overlays, draw_roc
+from med3d_components.masks import class_color
 
 
 @pytest.fixture
@@ -102,14 +103,66 @@ def test_curves_are_drawn_for_epochs_with_and_without_validation(tmp_path: Path)
         assert imread(tmp_path / "curves.png").shape[2] == 4
 
 
+def draw(folder: Path, case: dict[str, Any], classes: list[str] | tuple[str, ...] = ()) -> np.ndarray:
+    draw_overlays(folder / "overlays.png", [{"title": "a case", **case}], classes)
+    return np.asarray(imread(folder / "overlays.png")[..., :3])
+
+
 def test_label_and_prediction_are_drawn_in_colour_over_a_grey_image(tmp_path: Path) -> None:
     image, label = np.random.default_rng(0).normal(size=(16, 12, 8)), np.zeros((16, 12, 8))
     label[4:9, 3:8, 2:6] = 1
-    pictures = []
-    for prediction in (np.zeros_like(label), label * 2):
-        case = {"title": "a case", "image": image, "label": label * 0, "pred": prediction}
-        draw_overlays(tmp_path / "overlays.png", [case])
-        picture = imread(tmp_path / "overlays.png")[..., :3]
-        pictures.append(np.ptp(picture, axis=2).max())
-    assert pictures[0] == 0
-    assert pictures[1] > 0.3
+    grey, coloured = (draw(tmp_path, {"image": image, "label": label * 0, "pred": pred}) for pred in (label * 0, label))
+    assert np.ptp(grey, axis=2).max() == 0
+    assert np.ptp(coloured, axis=2).max() > 0.3
+
+
+def test_right_is_left_anterior_up_and_superior_up(tmp_path: Path, figures: list[Any]) -> None:
+    image = np.zeros((16, 12, 8))
+    image[12:, 8:, 6:] = 1  # in RAS: right, anterior, superior
+    pred = np.zeros_like(image)
+    pred[13, 9, 7] = 1
+    affine = np.diag([2.0, 2.0, 3.0, 1.0])
+    affine[:3, 3] = (-30, 4, -100)
+    draw(tmp_path, {"image": image, "pred": pred, "affine": affine}, ["background", "liver", "spleen"])
+    axial, coronal, sagittal = figures[0].axes
+    for axes, shape in ((axial, (12, 16)), (coronal, (8, 16)), (sagittal, (8, 12))):
+        picture = np.asarray(axes.images[0].get_array())
+        assert picture.shape == shape
+        rows, columns = np.nonzero(picture)
+        assert (rows.min(), columns.min()) == (0, 0)
+        assert (rows.max() < shape[0] / 2, columns.max() < shape[1] / 2) == (True, True)
+    assert [[text.get_text() for text in axes.texts] for axes in figures[0].axes] == [
+        list("RLAP"),
+        list("RLSI"),
+        list("APSI"),
+    ]
+    assert [axes.get_title() for axes in figures[0].axes] == [
+        "axial, I 79.0 mm",
+        "coronal, A 22.0 mm",
+        "sagittal, L 4.0 mm",
+    ]
+    assert [axes.get_aspect() for axes in figures[0].axes] == [1, 1.5, 1.5]
+    assert legend(figures[0]) == ["liver", "spleen, none"]
+
+
+def legend(figure: Any) -> list[str]:
+    return [text.get_text() for text in figure.subfigs[0].legends[0].get_texts()]
+
+
+def test_the_legend_gives_the_dice_of_each_class_and_tells_label_from_prediction(
+    tmp_path: Path, figures: list[Any]
+) -> None:
+    label = np.zeros((8, 8, 8))
+    label[2:4, 2:6, 2:6] = 1
+    label[4:6, 2:6, 2:6] = 3
+    pred = np.roll(label, 1, axis=0) * (label != 3)
+    draw(tmp_path, {"image": label, "label": label, "pred": pred}, ["background", "liver", "tumour"])
+    assert legend(figures[0]) == ["liver, Dice 0.667", "tumour, none", "class 3, Dice 0.000", "prediction", "label"]
+    assert class_color(1) == tuple(
+        round(255 * x) for x in figures[0].subfigs[0].legends[0].get_patches()[0].get_facecolor()[:3]
+    )
+
+
+@pytest.mark.parametrize("shape", [(16, 12, 1), (4, 4, 200)])
+def test_one_slice_and_a_long_volume_are_drawn(tmp_path: Path, shape: tuple[int, int, int]) -> None:
+    assert draw(tmp_path, {"image": np.ones(shape), "pred": np.ones(shape)}).size

@@ -111,3 +111,37 @@ def test_the_values_of_all_labels_are_found(tmp_path: Path) -> None:
 def test_an_image_given_as_label_is_refused(tmp_path: Path, array: NDArray[Any]) -> None:
     with pytest.raises(ValueError, match=r"l.nii has \d+ values such as .*; a label has few, whole and from 0 on"):
         find_values([save(tmp_path / "l.nii", array)])
+
+
+@pytest.mark.parametrize("dtype", [">i2", ">f4", "<i2"])
+def test_big_endian_files_and_a_last_axis_of_one_are_imported(tmp_path: Path, dtype: str) -> None:
+    files = [tmp_path / f"{part}.nii.gz" for part in ("i", "l")]
+    for path, array in zip(files, (image(), label()), strict=True):
+        header = nib.Nifti1Header(endianness=dtype[0])
+        nib.save(nib.Nifti1Image(array.astype(dtype)[..., None], AFFINE, header), path)
+    assert run(tmp_path, *files)
+    np.testing.assert_array_equal(written(tmp_path, "imagesTr").dataobj, image())
+    np.testing.assert_array_equal(written(tmp_path, "labelsTr").dataobj, label())
+    np.testing.assert_allclose(written(tmp_path, "labelsTr").affine, AFFINE, atol=1e-5)
+
+
+def test_labels_scaled_to_1_by_the_header_are_classes_and_almost_1_is_refused(tmp_path: Path) -> None:
+    stored = nib.Nifti1Image(label(255), AFFINE)
+    stored.header.set_slope_inter(1 / 255, 0)
+    path = tmp_path / "l.nii.gz"
+    raw = stored.header.copy()
+    raw["scl_slope"], raw["vox_offset"] = 1 / 255, 352
+    with nib.openers.ImageOpener(path, "wb") as file:
+        file.write(raw.binaryblock + bytes(4) + label(255).tobytes(order="F"))
+    assert run(tmp_path, save(tmp_path / "i.nii.gz", image()), path)
+    np.testing.assert_array_equal(written(tmp_path, "labelsTr").dataobj, label())
+    almost = save(tmp_path / "almost.nii.gz", label(0.9999, np.float32))
+    with pytest.raises(ValueError, match=r"almost\.nii\.gz has the values \[0\.999"):
+        run(tmp_path / "again", tmp_path / "i.nii.gz", almost)
+
+
+def test_a_case_whose_geometry_is_none_is_named(tmp_path: Path) -> None:
+    bad = tmp_path / "i.nii.gz"
+    nib.save(nib.Nifti1Image(image(), np.diag([0.7, 0.7, 250, 1])), bad)
+    with pytest.raises(ValueError, match=r"i\.nii\.gz has a voxel size of 0\.7 x 0\.7 x 250 mm, but 0\.001 to 100 mm"):
+        run(tmp_path, bad, save(tmp_path / "l.nii.gz", label()))

@@ -43,6 +43,15 @@ def test_a_dicom_series_has_the_name_of_its_folder(tmp_path: Path) -> None:
     assert list(pair_folders(tmp_path / "images", labels)) == ["patient.7"]
 
 
+def test_a_series_alone_below_a_patients_folder_has_the_patients_name(tmp_path: Path) -> None:
+    write_series(tmp_path / "images" / "P1" / "study" / "1.2.3", np.zeros((3, 4, 2)), np.eye(4))
+    for name in ("a", "b"):
+        write_series(tmp_path / "images" / "P2" / name, np.zeros((3, 4, 2)), np.eye(4))
+    labels = touch(tmp_path / "labels" / "P2", "a_seg.nii", "b.nii").parent
+    touch(labels, "P1.nii.gz")
+    assert sorted(pair_folders(tmp_path / "images", labels)) == ["P1", "P2/a", "P2/b"]
+
+
 @pytest.mark.parametrize(
     ("images", "labels", "alone"),
     [(("a.nii", "b.nii"), ("a.nii",), "b.nii"), (("a.nii",), ("a.nii", "b_seg.nii"), "b_seg.nii")],

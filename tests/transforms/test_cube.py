@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -166,13 +167,17 @@ def test_of_a_scan_no_more_is_read_than_the_cube_needs(tmp_path: Path) -> None:
     write_nifti(tmp_path / "a.nii", affine, shape)
     write_itk(tmp_path / "b.mhd", affine, shape, np.int16)
     write_series(tmp_path / "c", blob(affine, shape), affine)
-    open_scan(tmp_path / "c")
+    for name in ("a.nii", "c"):
+        open_scan(tmp_path / name)
     for name in ("a.nii", "b.raw"):  # all but the slices from 0 to 49
-        content = (tmp_path / name).read_bytes()
+        content, modified = (tmp_path / name).read_bytes(), (tmp_path / name).stat().st_mtime_ns
         (tmp_path / name).write_bytes(content[: len(content) // 120 * 50])
+        os.utime(tmp_path / name, ns=(modified, modified))
     for number, file in enumerate(sorted((tmp_path / "c").iterdir())):
         if not 10 <= number < 41:
+            modified = file.stat().st_mtime_ns
             file.write_bytes(b"")
+            os.utime(file, ns=(modified, modified))
     for name in ("a.nii", "b.mhd", "c"):
         check_blob(load(tmp_path / name, size=25), 30)
 

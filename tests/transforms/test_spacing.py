@@ -7,7 +7,7 @@ import torch
 from monai.data import DataLoader, MetaTensor, decollate_batch
 from monai.transforms import Compose, EnsureChannelFirstd, Flipd, Invertd, LoadImaged, Orientationd, Spacingd
 
-from med3d_components.transforms.spacing import MedianSpacing, MedianSpacingd, is_label_key
+from med3d_components.transforms.spacing import MAX_VOXELS, MedianSpacing, MedianSpacingd, is_label_key
 
 SHAPE = (36, 30, 14)
 
@@ -347,3 +347,15 @@ def test_a_volume_on_the_gpu_stays_there_and_agrees_with_the_cpu():
         assert on_gpu.is_cuda
         torch.testing.assert_close(on_gpu.cpu().as_tensor(), transform(volume).as_tensor(), atol=1e-5, rtol=1e-5)
         assert transform.inverse(on_gpu).is_cuda
+
+
+def test_a_volume_that_would_outgrow_the_memory_is_an_error_with_both_sizes():
+    meta = {"filename_or_obj": "thick.nii"}
+    thick = MetaTensor(torch.zeros(1, 4, 5, 6), affine=torch.diag(torch.tensor([90.0, 90, 90, 1])), meta=meta)
+    with pytest.raises(
+        ValueError, match=r"thick\.nii would grow from 4 x 5 x 6 to 3600 x 4500 x 5400 voxels .* 90 x 90"
+    ):
+        MedianSpacing((0.1, 0.1, 0.1))(thick)
+    wide = torch.zeros(1).expand(1, MAX_VOXELS // 2, 1, 1)
+    with pytest.raises(ValueError, match=f"more than {MAX_VOXELS} in all"):
+        MedianSpacing((1, 1, 0.3))(MetaTensor(wide))

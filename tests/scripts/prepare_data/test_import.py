@@ -143,7 +143,7 @@ def break_file(folder):
         (break_shape, r"has shape \(6, 8, 5\), but .*B2/laendo.nrrd has \(6, 8, 4\); copy both anew"),
         (break_origin, r"B2/laendo.nrrd differ in spacing, direction or origin; copy both anew"),
         (break_values, r"B2/laendo.nrrd has the values \[7\], but should have \[0, 255\]; copy both anew"),
-        (break_file, r"B2/laendo.nrrd cannot be read .*; copy it anew"),
+        (break_file, r"B2/laendo.nrrd is not a readable volume .*; replace or convert it"),
     ],
 )
 def test_a_bad_case_is_named_and_the_import_goes_on_when_it_is_mended(run, tmp_path, break_it, message):

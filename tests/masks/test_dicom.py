@@ -1,0 +1,148 @@
+"""DICOM results are read back by programs that none of us wrote."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pydicom
+import pytest
+from nibabel.affines import apply_affine
+from skimage.measure import grid_points_in_poly
+
+from med3d_components.data.dicom import read_series
+from med3d_components.masks import write_mask
+from med3d_components.masks.dicom import _polygons
+from tests.masks.shapes import CLASSES, SHAPE, nested_mask, oblique_affine, upright_affine, write_scan
+
+LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+ANONYMISED = (
+    *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyInstanceUID", "StudyID", "StudyDate"),
+    *("StudyTime", "AccessionNumber", "ReferringPhysicianName", "FrameOfReferenceUID"),
+)
+
+
+def segmented(tmp_path: Path, formats: str, oblique: bool = True, empty: bool = False, **tags: Any) -> Path:
+    scan = write_scan(tmp_path / "scan", oblique_affine() if oblique else upright_affine(), **tags)
+    (file,) = write_mask(nested_mask() * (not empty), scan, tmp_path / "scan_seg", CLASSES, formats)
+    return file
+
+
+def placed(voxels: np.ndarray, to_ras: np.ndarray) -> np.ndarray:
+    """Return voxels on the grid of the scan, from another order or part of them, after a check that they lie on it."""
+    indices = np.argwhere(voxels)
+    there = apply_affine(np.linalg.inv(oblique_affine()) @ to_ras, indices)
+    assert np.abs(apply_affine(oblique_affine(), np.rint(there) - there) - oblique_affine()[:3, 3]).max() < 0.01
+    grid = np.zeros(SHAPE, voxels.dtype)
+    grid[tuple(np.rint(there).astype(int).T)] = voxels[tuple(indices.T)]
+    return grid
+
+
+@pytest.mark.parametrize("without", [(), ANONYMISED])
+def test_highdicom_reads_a_seg_with_the_voxels_and_place_of_the_mask(tmp_path: Path, without: tuple[str, ...]) -> None:
+    hd = pytest.importorskip("highdicom")
+    file = segmented(tmp_path, "dicom-seg", without=without)
+    seg = hd.seg.segread(file)
+    volume = seg.get_volume(combine_segments=True)
+    assert np.array_equal(placed(volume.array, LPS @ volume.affine), nested_mask())
+    lung, tumour = (seg.get_segment_description(number) for number in (1, 2))
+    assert [lung.segment_label, tumour.segment_label] == CLASSES[1:]
+    assert (lung.segmented_property_type.meaning, tumour.segmented_property_type.meaning) == ("Lung", "Neoplasm")
+    series = read_series(tmp_path / "scan")
+    assert {instance for *_, instance in seg.get_source_image_uids()} == set(series.instance_uids)
+    header = pydicom.dcmread(series.files[0])
+    assert seg.StudyInstanceUID
+    for keyword in ANONYMISED:
+        assert without or seg[keyword].value == header[keyword].value
+
+
+def test_dcmqi_reads_a_seg_with_the_voxels_place_and_names_of_the_mask(tmp_path: Path) -> None:
+    pytest.importorskip("highdicom")
+    program = shutil.which("segimage2itkimage", path=f"{Path(sys.executable).parent}:/usr/bin:/usr/local/bin")
+    if program is None:
+        pytest.skip("dcmqi is not installed, whose segimage2itkimage reads DICOM SEG")
+    file = segmented(tmp_path, "dicom-seg", without=ANONYMISED)
+    (tmp_path / "read").mkdir()
+    command = [program, "--inputDICOM", file, "--outputDirectory", tmp_path / "read", "-t", "nii"]
+    subprocess.run([str(part) for part in command], check=True, capture_output=True)
+    for value in (1, 2):
+        image = nib.load(tmp_path / "read" / f"{value}.nii.gz")
+        assert np.array_equal(placed(np.asarray(image.dataobj) > 0, image.affine), nested_mask() == value)
+    meta = (tmp_path / "read" / "meta.json").read_text(encoding="utf-8")
+    for text in ("left lung", "liver tumour", "[ 230, 159, 0 ]", "7771000"):
+        assert text in meta
+
+
+@pytest.mark.parametrize("formats", ["dicom-seg", "rtstruct"])
+def test_where_nothing_was_found_an_object_says_so(tmp_path: Path, formats: str) -> None:
+    if formats == "dicom-seg":
+        pytest.importorskip("highdicom")
+    found = pydicom.dcmread(segmented(tmp_path, formats, empty=True))
+    if formats == "dicom-seg":
+        assert [segment.SegmentLabel for segment in found.SegmentSequence] == CLASSES[1:]
+        assert not found.pixel_array.any()
+    else:
+        assert [roi.ROIName for roi in found.StructureSetROISequence] == CLASSES[1:]
+        assert not any(roi.get("ContourSequence") for roi in found.ROIContourSequence)
+
+
+def read_by_plastimatch(file: Path, scan: Path, folder: Path) -> list[np.ndarray]:
+    sitk = pytest.importorskip("SimpleITK")
+    if shutil.which("plastimatch") is None:
+        pytest.skip("plastimatch is not installed, which reads RTSTRUCT (apt install plastimatch)")
+    command = ["plastimatch", "convert", "--input", file, "--referenced-ct", scan, "--output-prefix", folder]
+    command += ["--output-cxt", folder / "contours.cxt", "--prefix-format", "nrrd"]
+    subprocess.run([str(part) for part in command], check=True, capture_output=True)
+    return [sitk.GetArrayFromImage(sitk.ReadImage(str(folder / f"{name}.nrrd"))).T > 0 for name in CLASSES[1:]]
+
+
+@pytest.mark.parametrize("oblique", [False, True])
+@pytest.mark.parametrize("without", [(), ANONYMISED])
+def test_plastimatch_reads_a_structure_set_with_the_voxels_and_holes_of_the_mask(
+    tmp_path: Path, oblique: bool, without: tuple[str, ...]
+) -> None:
+    file = segmented(tmp_path, "rtstruct", oblique, without=without)
+    read = read_by_plastimatch(file, tmp_path / "scan", tmp_path / "read")
+    for value, found in enumerate(read, start=1):
+        truth = nested_mask() == value
+        assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) >= 0.99
+    assert not read[0][14, 15 + 3, 12]  # in a hole
+    assert read[0][14, 15, 12]  # on the island in it
+    assert not read[0][24, 15, 12]
+    assert read[1][24, 15, 12]
+
+    affine = oblique_affine() if oblique else upright_affine()
+    planes = []
+    for line in (tmp_path / "read" / "contours.cxt").read_text().split("END_OF_ROI_NAMES\n")[1].splitlines():
+        points = np.array(line.split("|")[-1].split("\\"), float).reshape(-1, 3)
+        planes.append(apply_affine(np.linalg.inv(affine) @ LPS, points)[:, 2])
+    planes = np.concatenate(planes)
+    assert np.abs(planes - np.rint(planes)).max() * 2.5 < 0.01
+    assert set(np.rint(planes)) == set(np.flatnonzero(nested_mask().any(axis=(0, 1))))
+
+
+def test_each_contour_names_the_slice_that_it_lies_on(tmp_path: Path) -> None:
+    found = pydicom.dcmread(segmented(tmp_path, "rtstruct"))
+    series = read_series(tmp_path / "scan")
+    for roi in found.ROIContourSequence:
+        for contour in roi.ContourSequence:
+            points = np.reshape(contour.ContourData, (-1, 3)).astype(float)
+            k = apply_affine(np.linalg.inv(series.affine) @ LPS, points)[:, 2].mean()
+            assert contour.ContourImageSequence[0].ReferencedSOPInstanceUID == series.instance_uids[round(k)]
+            assert contour.NumberOfContourPoints == len(points)
+            assert all(len(str(value)) <= 16 for value in contour.ContourData)
+
+
+@pytest.mark.parametrize("density", [0.3, 0.5, 0.8])
+def test_the_outlines_of_any_region_hold_its_voxels_and_no_others(density: float) -> None:
+    region = np.random.default_rng(0).random((24, 30)) < density
+    outlines = _polygons(region)
+    inside = sum(grid_points_in_poly(region.shape, line, binarize=False) == 1 for line in outlines)
+    on_a_line = sum(grid_points_in_poly(region.shape, line, binarize=False) > 1 for line in outlines) > 0
+    assert np.array_equal((inside % 2 == 1) | on_a_line, region | on_a_line)
+    assert on_a_line.mean() < 0.1
