@@ -12,6 +12,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from med3d_components.data.geometry import read_nifti_header
 from med3d_components.data.volumes import is_nifti, open_scan
 from med3d_components.utils import atomic_path
 
@@ -30,6 +31,7 @@ def write_nifti(
     shape: Sequence[int],
     dtype: DTypeLike,
     scan_path: str | os.PathLike[str],
+    resample: bool = False,
 ) -> None:
     """Write volumes on the grid of a scan as a NIfTI file, atomically.
 
@@ -42,6 +44,7 @@ def write_nifti(
         shape: (x, y, z) of a mask, or (x, y, z, channels).
         dtype: of the voxels.
         scan_path: of the scan, of any format.
+        resample: whether the scan is a DICOM series that was resampled as it was read.
 
     Raises:
         ValueError: if the shape is not that of the scan.
@@ -51,7 +54,7 @@ def write_nifti(
         >>> nib.load("ct_seg.nii.gz").get_data_dtype()
         dtype('uint8')
     """
-    header = _header(scan_path, shape)
+    header = _header(scan_path, shape, resample)
     header.set_data_dtype(dtype)
     header.set_data_shape(shape)
     # By hand, since nibabel stores "no scaling" as NaN, which not every program reads so.
@@ -89,30 +92,20 @@ def voxel_bytes(volume: NDArray[Any], dtype: DTypeLike) -> Iterator[memoryview]:
         yield np.ascontiguousarray(volume[:, :, start : start + 64].T, dtype).data
 
 
-def _header(scan_path: str | os.PathLike[str], shape: Sequence[int]) -> Any:
+def _header(scan_path: str | os.PathLike[str], shape: Sequence[int], resample: bool) -> Any:
     """Return a header, little-endian, with the geometry of a scan and nothing else of it."""
     if is_nifti(scan_path):
-        theirs = _read_header(Path(scan_path))
+        theirs = read_nifti_header(scan_path)
         header = type(theirs)()
         for field in GEOMETRY:
             header[field] = theirs[field]
         count, *lengths = theirs["dim"].tolist()
         scan_shape = tuple(length if axis < count else 1 for axis, length in enumerate(lengths[:3]))
     else:
-        scan = open_scan(scan_path)
+        scan = open_scan(scan_path, resample=resample)
         header, scan_shape = nib.Nifti1Header(), scan.shape
         header.set_xyzt_units("mm")
         header.set_qform(scan.affine, 1)
         header.set_sform(scan.affine, 1)
     check_grid(shape, scan_shape, scan_path)
     return header
-
-
-def _read_header(path: Path) -> Any:
-    """Read a header as it is stored; nibabel's own reading repairs what it takes for mistakes."""
-    with path.open("rb") as raw:
-        packed = raw.read(2) == b"\x1f\x8b"
-    with gzip.open(path) if packed else path.open("rb") as file:
-        block = file.read(nib.Nifti2Header.sizeof_hdr)
-    kind = nib.Nifti2Header if nib.Nifti2Header.may_contain_header(block) else nib.Nifti1Header
-    return kind(block[: kind.sizeof_hdr], check=False)
