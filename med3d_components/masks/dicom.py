@@ -196,14 +196,15 @@ def _read_series(scan_path: str | os.PathLike[str], mask: NDArray[Any], resample
 def _headers(series: DicomSeries) -> list[Dataset]:
     """Read the headers of a series' files, and give each what the standard demands and an anonymised one may lack."""
     headers: list[Dataset] = [pydicom.dcmread(file, stop_before_pixels=True) for file in series.files]
-    needed = {
-        **IDENTITY,
+    first = headers[0]
+    made = {
         "StudyInstanceUID": generate_uid(entropy_srcs=[series.uid, "study"]),
         "FrameOfReferenceUID": generate_uid(entropy_srcs=[series.uid, "frame of reference"]),
     }
+    needed = IDENTITY | {keyword: first.get(keyword) or uid for keyword, uid in made.items()}
     for header in headers:
         for keyword, value in needed.items():
-            if not header.get(keyword):
+            if keyword in made or not header.get(keyword):  # some give each slice a study of its own
                 setattr(header, keyword, value)
     return headers
 
