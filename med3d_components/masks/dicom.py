@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,11 @@ def check_highdicom() -> None:
 
 
 def write_dicom_seg(
-    path: Path, mask: NDArray[Any], scan_path: str | os.PathLike[str], classes: Sequence[MaskClass]
+    path: Path,
+    mask: NDArray[Any],
+    scan_path: str | os.PathLike[str],
+    classes: Sequence[MaskClass],
+    resample: bool = False,
 ) -> None:
     """Write a mask as a DICOM Segmentation, atomically: binary, a segment per class, with codes and colours.
 
@@ -69,6 +73,7 @@ def write_dicom_seg(
         mask: (x, y, z), in unsigned integers, on the grid of the scan.
         scan_path: of the series, as :func:`read_series` takes it.
         classes: of the mask, without the background.
+        resample: whether the series was resampled as it was read.
 
     Raises:
         ModuleNotFoundError: without highdicom.
@@ -77,7 +82,7 @@ def write_dicom_seg(
     check_highdicom()
     import highdicom as hd
 
-    series = _read_series(scan_path, mask)
+    series = _read_series(scan_path, mask, resample)
     lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ series.affine
     spacing = np.linalg.norm(lps[:3, :3], axis=0)
     algorithm = hd.AlgorithmIdentificationSequence(
@@ -111,7 +116,11 @@ def write_dicom_seg(
 
 
 def write_rtstruct(
-    path: Path, mask: NDArray[Any], scan_path: str | os.PathLike[str], classes: Sequence[MaskClass]
+    path: Path,
+    mask: NDArray[Any],
+    scan_path: str | os.PathLike[str],
+    classes: Sequence[MaskClass],
+    resample: bool = False,
 ) -> None:
     """Write a mask as a DICOM RT Structure Set, atomically: a structure per class, contours on the planes of the scan.
 
@@ -124,25 +133,24 @@ def write_rtstruct(
         mask: (x, y, z), in unsigned integers, on the grid of the scan.
         scan_path: of the series, as :func:`read_series` takes it.
         classes: of the mask, without the background.
+        resample: whether the series was resampled as it was read.
 
     Raises:
         ValueError: if the scan is no DICOM series, or the mask has not its voxels.
     """
-    series = _read_series(scan_path, mask)
+    series = _read_series(scan_path, mask, resample)
     headers = _headers(series)
     frame = headers[0].FrameOfReferenceUID
     rtstruct = _new_object(path, headers[0])
-    references = [
-        _dataset(ReferencedSOPClassUID=x.SOPClassUID, ReferencedSOPInstanceUID=x.SOPInstanceUID) for x in headers
-    ]
-    planes = references if len(references) == mask.shape[2] else references[:1] * mask.shape[2]
+    references = {header.SOPInstanceUID: _reference(header) for header in headers}
+    planes = [_plane_reference(references, series, k) for k in range(mask.shape[2])]
     rtstruct.update(
         _dataset(
             StructureSetLabel=MAKER,
             StructureSetDate=rtstruct.SeriesDate,
             StructureSetTime=rtstruct.SeriesTime,
             ApprovalStatus="UNAPPROVED",
-            ReferencedFrameOfReferenceSequence=[_frame_of_reference(headers[0], references)],
+            ReferencedFrameOfReferenceSequence=[_frame_of_reference(headers[0], list(references.values()))],
             StructureSetROISequence=[
                 _dataset(
                     ROINumber=each.value,
@@ -175,12 +183,12 @@ def write_rtstruct(
         rtstruct.save_as(temporary)
 
 
-def _read_series(scan_path: str | os.PathLike[str], mask: NDArray[Any]) -> DicomSeries:
+def _read_series(scan_path: str | os.PathLike[str], mask: NDArray[Any], resample: bool) -> DicomSeries:
     if Path(scan_path).is_file():
         raise ValueError(
             f"{scan_path} is no DICOM series, which the formats dicom-seg and rtstruct need; choose nii.gz or seg.nrrd."
         )
-    series = read_series(scan_path)
+    series = read_series(scan_path, resample)
     check_grid(mask.shape, series.shape, scan_path)
     return series
 
@@ -188,14 +196,15 @@ def _read_series(scan_path: str | os.PathLike[str], mask: NDArray[Any]) -> Dicom
 def _headers(series: DicomSeries) -> list[Dataset]:
     """Read the headers of a series' files, and give each what the standard demands and an anonymised one may lack."""
     headers: list[Dataset] = [pydicom.dcmread(file, stop_before_pixels=True) for file in series.files]
-    needed = {
-        **IDENTITY,
+    first = headers[0]
+    made = {
         "StudyInstanceUID": generate_uid(entropy_srcs=[series.uid, "study"]),
         "FrameOfReferenceUID": generate_uid(entropy_srcs=[series.uid, "frame of reference"]),
     }
+    needed = IDENTITY | {keyword: first.get(keyword) or uid for keyword, uid in made.items()}
     for header in headers:
         for keyword, value in needed.items():
-            if not header.get(keyword):
+            if keyword in made or not header.get(keyword):  # some give each slice a study of its own
                 setattr(header, keyword, value)
     return headers
 
@@ -269,6 +278,21 @@ def _frame_of_reference(header: Dataset, references: list[Dataset]) -> Dataset:
     return _dataset(FrameOfReferenceUID=header.FrameOfReferenceUID, RTReferencedStudySequence=[study])
 
 
+def _reference(header: Dataset) -> Dataset:
+    return _dataset(ReferencedSOPClassUID=header.SOPClassUID, ReferencedSOPInstanceUID=header.SOPInstanceUID)
+
+
+def _plane_reference(references: Mapping[str, Dataset], series: DicomSeries, k: int) -> list[Dataset]:
+    """Return what a contour says of the image that it lies on: nothing where planes were resampled."""
+    if series.grid is not None:
+        return []
+    reference, frame = Dataset(), series.frames[k]
+    reference.update(references[frame.instance_uid])
+    if len(series.files) < len(series.frames):
+        reference.ReferencedFrameNumber = frame.number + 1
+    return [reference]
+
+
 def _dataset(**values: Any) -> Dataset:
     dataset = Dataset()
     for keyword, value in values.items():
@@ -277,19 +301,19 @@ def _dataset(**values: Any) -> Dataset:
 
 
 def _contours(
-    mask: NDArray[Any], value: int, affine: NDArray[np.float64], references: Sequence[Dataset]
+    mask: NDArray[Any], value: int, affine: NDArray[np.float64], planes: Sequence[list[Dataset]]
 ) -> list[Dataset]:
     lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
     found = []
     part = mask == value
-    rows, columns, planes = next(iter(find_objects(part.view(np.uint8))), (slice(0, 0),) * 3)
-    for k in range(planes.start, planes.stop):
+    rows, columns, slices = next(iter(find_objects(part.view(np.uint8))), (slice(0, 0),) * 3)
+    for k in range(slices.start, slices.stop):
         for polygon in _polygons(part[rows, columns, k]):
             voxels = np.column_stack([np.add(polygon, (rows.start, columns.start)), np.full(len(polygon), k)])
             points = apply_affine(lps, voxels)
             found.append(
                 _dataset(
-                    ContourImageSequence=[references[k]],
+                    ContourImageSequence=planes[k],
                     ContourGeometricType="CLOSED_PLANAR",
                     NumberOfContourPoints=len(points),
                     ContourData=[f"{x:.4f}" for x in points.ravel().tolist()],

@@ -31,6 +31,7 @@ def write_nifti(
     shape: Sequence[int],
     dtype: DTypeLike,
     scan_path: str | os.PathLike[str],
+    resample: bool = False,
 ) -> None:
     """Write volumes on the grid of a scan as a NIfTI file, atomically.
 
@@ -43,6 +44,7 @@ def write_nifti(
         shape: (x, y, z) of a mask, or (x, y, z, channels).
         dtype: of the voxels.
         scan_path: of the scan, of any format.
+        resample: whether the scan is a DICOM series that was resampled as it was read.
 
     Raises:
         ValueError: if the shape is not that of the scan.
@@ -52,7 +54,7 @@ def write_nifti(
         >>> nib.load("ct_seg.nii.gz").get_data_dtype()
         dtype('uint8')
     """
-    header = _header(scan_path, shape)
+    header = _header(scan_path, shape, resample)
     header.set_data_dtype(dtype)
     header.set_data_shape(shape)
     # By hand, since nibabel stores "no scaling" as NaN, which not every program reads so.
@@ -90,7 +92,7 @@ def voxel_bytes(volume: NDArray[Any], dtype: DTypeLike) -> Iterator[memoryview]:
         yield np.ascontiguousarray(volume[:, :, start : start + 64].T, dtype).data
 
 
-def _header(scan_path: str | os.PathLike[str], shape: Sequence[int]) -> Any:
+def _header(scan_path: str | os.PathLike[str], shape: Sequence[int], resample: bool) -> Any:
     """Return a header, little-endian, with the geometry of a scan and nothing else of it."""
     if is_nifti(scan_path):
         theirs = read_nifti_header(scan_path)
@@ -100,7 +102,7 @@ def _header(scan_path: str | os.PathLike[str], shape: Sequence[int]) -> Any:
         count, *lengths = theirs["dim"].tolist()
         scan_shape = tuple(length if axis < count else 1 for axis, length in enumerate(lengths[:3]))
     else:
-        scan = open_scan(scan_path, resample=True)  # a mask of this grid would not be there otherwise
+        scan = open_scan(scan_path, resample=resample)
         header, scan_shape = nib.Nifti1Header(), scan.shape
         header.set_xyzt_units("mm")
         header.set_qform(scan.affine, 1)

@@ -20,7 +20,11 @@ __all__ = ["write_seg_nrrd"]
 
 
 def write_seg_nrrd(
-    path: Path, mask: NDArray[Any], scan_path: str | os.PathLike[str], classes: Sequence[MaskClass]
+    path: Path,
+    mask: NDArray[Any],
+    scan_path: str | os.PathLike[str],
+    classes: Sequence[MaskClass],
+    resample: bool = False,
 ) -> None:
     """Write a mask as a segmentation of 3D Slicer, atomically: one layer, a segment per class, all of them named.
 
@@ -29,11 +33,12 @@ def write_seg_nrrd(
         mask: (x, y, z), in unsigned integers, on the grid of the scan.
         scan_path: of the scan, of any format.
         classes: of the mask, without the background.
+        resample: whether the scan is a DICOM series that was resampled as it was read.
 
     Raises:
         ValueError: if the mask has not the voxels of the scan.
     """
-    scan = open_scan(scan_path, resample=True)  # a mask of this grid would not be there otherwise
+    scan = open_scan(scan_path, resample=resample)
     check_grid(mask.shape, scan.shape, scan_path)
     affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ scan.affine  # LPS, as Slicer writes it
     fields = {

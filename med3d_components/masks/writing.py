@@ -19,7 +19,7 @@ from med3d_components.masks.nrrd import write_seg_nrrd
 
 __all__ = ["FORMATS", "all_or_none", "check_formats", "mask_files", "write_mask"]
 
-Writer: TypeAlias = Callable[[Path, NDArray[Any], str | os.PathLike[str]], None]
+Writer: TypeAlias = Callable[..., None]
 
 FORMATS = {"nii.gz": ".nii.gz", "seg.nrrd": ".seg.nrrd", "dicom-seg": ".seg.dcm", "rtstruct": ".rtstruct.dcm"}
 """The formats of a mask, and how their files' names end."""
@@ -65,6 +65,7 @@ def write_mask(
     classes: Sequence[str],
     formats: str | Sequence[str] = "nii.gz",
     separate_classes: bool = False,
+    resample: bool = False,
 ) -> list[Path]:
     """Write a mask in the geometry of its scan: all of its files, or none.
 
@@ -77,6 +78,7 @@ def write_mask(
         classes: names in the order of their values, background first.
         formats: one or several of ``FORMATS``; DICOM SEG and RTSTRUCT are for scans that are DICOM series.
         separate_classes: also one NIfTI file of 0 and 1 for each class; the other formats keep them apart themselves.
+        resample: whether the scan is a DICOM series that was resampled as it was read.
 
     Returns:
         The files.
@@ -102,7 +104,7 @@ def write_mask(
     plan = _plan(stem, classes, formats, separate_classes)
     with all_or_none(plan):
         for file, write in plan.items():
-            write(file, mask, scan_path)
+            write(file, mask, scan_path, resample=resample)
     return list(plan)
 
 
@@ -145,8 +147,8 @@ def _plan(
     chosen = check_formats(formats)
     plan = [(FORMATS[name], writers[name]) for name in chosen]
     if "nii.gz" in chosen:
-        plan.append((".ctbl", lambda path, mask, scan_path: write_color_table(path, classes)))
-        plan.append((".label.txt", lambda path, mask, scan_path: write_label_description(path, classes)))
+        plan.append((".ctbl", lambda path, *_, **__: write_color_table(path, classes)))
+        plan.append((".label.txt", lambda path, *_, **__: write_label_description(path, classes)))
         plan += [
             (f"_{file_part(each.name)}.nii.gz", partial(_write_class, each.value))
             for each in classes
@@ -157,9 +159,9 @@ def _plan(
     return {Path(f"{stem}{ending}"): writer for ending, writer in plan}
 
 
-def _write_labels(path: Path, mask: NDArray[Any], scan_path: str | os.PathLike[str]) -> None:
-    write_nifti(path, [mask], mask.shape, mask.dtype, scan_path)
+def _write_labels(path: Path, mask: NDArray[Any], scan_path: str | os.PathLike[str], resample: bool) -> None:
+    write_nifti(path, [mask], mask.shape, mask.dtype, scan_path, resample)
 
 
-def _write_class(value: int, path: Path, mask: NDArray[Any], scan_path: str | os.PathLike[str]) -> None:
-    write_nifti(path, [mask == value], mask.shape, np.uint8, scan_path)
+def _write_class(value: int, path: Path, mask: NDArray[Any], scan_path: str | os.PathLike[str], resample: bool) -> None:
+    _write_labels(path, (mask == value).view(np.uint8), scan_path, resample)

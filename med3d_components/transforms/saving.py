@@ -33,6 +33,7 @@ class SaveImageMasksd(SaveImaged):
         classes: names, background first.
         formats: see :func:`write_mask`.
         separate_classes: see :func:`write_mask`.
+        resample: as the scans were read, see :func:`write_mask`.
 
     Raises:
         ModuleNotFoundError: if a format needs a library that is missing.
@@ -53,6 +54,7 @@ class SaveImageMasksd(SaveImaged):
         classes: Sequence[str],
         formats: str | Sequence[str] = "nii.gz",
         separate_classes: bool = False,
+        resample: bool = False,
     ) -> None:
         MapTransform.__init__(self, keys)
         self.output_dir = Path(output_dir)
@@ -60,6 +62,7 @@ class SaveImageMasksd(SaveImaged):
         self.classes = classes
         self.formats = check_formats(formats)
         self.separate_classes = separate_classes
+        self.resample = resample
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Write the masks of a sample, and return it as it is."""
@@ -67,7 +70,7 @@ class SaveImageMasksd(SaveImaged):
             mask = data[key]
             stem = self.output_dir / f"{_case(data, mask)}_{self.output_postfix}"
             voxels = mask[0].cpu().numpy()
-            write_mask(voxels, _scan(mask), stem, self.classes, self.formats, self.separate_classes)
+            write_mask(voxels, _scan(mask), stem, self.classes, self.formats, self.separate_classes, self.resample)
         return dict(data)
 
 
@@ -83,6 +86,7 @@ class SaveImageVolumesd(SaveImaged):
         inverse: what brings an item with one channel of a key onto the grid of its scan, such as ``Invertd``; it takes
             one channel after the other, so that no more than one need exist there. None for volumes that lie there.
         classes: names of the channels; with them each channel has a file of its own, ``CASE_POSTFIX_CLASS.nii.gz``.
+        resample: as the scans were read, see :func:`write_mask`.
 
     Example:
         >>> volume = MetaTensor(np.zeros((2, 64, 64, 64)), meta={"filename_or_obj": "ct.nii.gz"})
@@ -98,12 +102,14 @@ class SaveImageVolumesd(SaveImaged):
         output_postfix: str,
         inverse: Callable[[dict[Hashable, Any]], Mapping[Hashable, Any]] | None = None,
         classes: Sequence[str] | None = None,
+        resample: bool = False,
     ) -> None:
         MapTransform.__init__(self, keys)
         self.output_dir = Path(output_dir)
         self.output_postfix = output_postfix
         self.inverse = inverse
         self.classes = classes
+        self.resample = resample
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Write the volumes of a sample, and return it as it is."""
@@ -120,12 +126,12 @@ class SaveImageVolumesd(SaveImaged):
         if self.classes is None:
             file = Path(f"{stem}.nii.gz")
             with all_or_none([file]):
-                write_nifti(file, volumes, shape if count == 1 else (*shape, count), np.float32, scan)
+                write_nifti(file, volumes, shape if count == 1 else (*shape, count), np.float32, scan, self.resample)
         else:
             files = [Path(f"{stem}_{file_part(name)}.nii.gz") for name in self.classes]
             with all_or_none(files):
                 for file, volume in zip(files, volumes, strict=True):
-                    write_nifti(file, [volume], shape, np.float32, scan)
+                    write_nifti(file, [volume], shape, np.float32, scan, self.resample)
 
     def _channel(self, data: Mapping[Hashable, Any], key: Hashable, index: int) -> MetaTensor:
         channel = data[key][index : index + 1]

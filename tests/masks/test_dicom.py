@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from skimage.measure import grid_points_in_poly
 from med3d_components.data.dicom import read_series
 from med3d_components.masks import write_mask
 from med3d_components.masks.dicom import _polygons
+from tests.data.dicom_files import write_enhanced, write_slices
 from tests.masks.shapes import CLASSES, SHAPE, nested_mask, oblique_affine, upright_affine, write_scan
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -33,12 +35,15 @@ def segmented(tmp_path: Path, formats: str, oblique: bool = True, empty: bool = 
     return file
 
 
-def placed(voxels: np.ndarray, to_ras: np.ndarray) -> np.ndarray:
+def placed(
+    voxels: np.ndarray, to_ras: np.ndarray, affine: np.ndarray | None = None, shape: tuple[int, ...] = SHAPE
+) -> np.ndarray:
     """Return voxels on the grid of the scan, from another order or part of them, after a check that they lie on it."""
+    affine = oblique_affine() if affine is None else affine
     indices = np.argwhere(voxels)
-    there = apply_affine(np.linalg.inv(oblique_affine()) @ to_ras, indices)
-    assert np.abs(apply_affine(oblique_affine(), np.rint(there) - there) - oblique_affine()[:3, 3]).max() < 0.01
-    grid = np.zeros(SHAPE, voxels.dtype)
+    there = apply_affine(np.linalg.inv(affine) @ to_ras, indices)
+    assert np.abs(apply_affine(affine, np.rint(there) - there) - affine[:3, 3]).max() < 0.01
+    grid = np.zeros(shape, voxels.dtype)
     grid[tuple(np.rint(there).astype(int).T)] = voxels[tuple(indices.T)]
     return grid
 
@@ -136,6 +141,58 @@ def test_each_contour_names_the_slice_that_it_lies_on(tmp_path: Path) -> None:
             assert contour.ContourImageSequence[0].ReferencedSOPInstanceUID == series.instance_uids[round(k)]
             assert contour.NumberOfContourPoints == len(points)
             assert all(len(str(value)) <= 16 for value in contour.ContourData)
+
+
+def frames_out_of_order(folder: Path) -> None:
+    order = np.random.default_rng(0).permutation(SHAPE[2])
+
+    def move(group: pydicom.Dataset, k: int) -> None:
+        place = apply_affine(LPS @ oblique_affine(), (0, 0, order[k]))
+        group.PlanePositionSequence[0].ImagePositionPatient = place.round(6).tolist()
+
+    write_enhanced(folder / "frames.dcm", np.zeros(SHAPE, np.int16), oblique_affine(), "MR", move)
+
+
+def tilted_slices(folder: Path) -> None:
+    for k in range(SHAPE[2]):
+        affine = upright_affine()
+        affine[1:3, 3] += (0.4 * k, 2.5 * k)
+        write_slices(folder, np.zeros((*SHAPE[:2], 1), np.int16), affine, uid="1.2.3")
+
+
+def one_slice(folder: Path) -> None:
+    write_slices(folder, np.zeros((*SHAPE[:2], 1), np.int16), oblique_affine())
+
+
+@pytest.mark.parametrize("write", [frames_out_of_order, tilted_slices, one_slice])
+def test_every_format_has_the_grid_on_which_a_series_is_read(tmp_path: Path, write: Callable[[Path], None]) -> None:
+    hd, slicerio = (pytest.importorskip(name) for name in ("highdicom", "slicerio"))
+    write(tmp_path / "scan")
+    resample = write is tilted_slices
+    series = read_series(tmp_path / "scan", resample)
+    mask = np.zeros(series.shape, np.uint8)
+    part = nested_mask()[:, :, 12 : 12 + series.shape[2]] if series.shape[2] == 1 else nested_mask()
+    mask[: SHAPE[0], : SHAPE[1]] = part
+    formats = ["nii.gz", "seg.nrrd", "dicom-seg", "rtstruct"]
+    files = write_mask(mask, tmp_path / "scan", tmp_path / "scan_seg", CLASSES, formats, resample=resample)
+    nifti, nrrd = nib.load(files[0]), slicerio.read_segmentation(files[1])
+    assert np.array_equal(nifti.dataobj, mask)
+    assert np.allclose(nifti.affine, series.affine, atol=1e-4)
+    assert np.array_equal(nrrd["voxels"], mask)
+    assert np.allclose(LPS @ nrrd["ijkToLPS"], series.affine)
+    volume = hd.seg.segread(files[2]).get_volume(combine_segments=True)
+    assert np.array_equal(placed(volume.array, LPS @ volume.affine, series.affine, series.shape), mask)
+    for roi in pydicom.dcmread(files[3]).ROIContourSequence:
+        for contour in roi.ContourSequence:
+            points = np.reshape(contour.ContourData, (-1, 3)).astype(float)
+            planes = apply_affine(np.linalg.inv(series.affine) @ LPS, points)[:, 2]
+            assert np.ptp(planes) * 2.5 < 0.01
+            frame = series.frames[round(planes.mean())]
+            references = contour.get("ContourImageSequence", [])
+            assert len(references) == (not resample)
+            for reference in references:
+                assert reference.ReferencedSOPInstanceUID == frame.instance_uid
+                assert reference.get("ReferencedFrameNumber", 1) == frame.number + 1
 
 
 @pytest.mark.parametrize("density", [0.3, 0.5, 0.8])

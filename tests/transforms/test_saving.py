@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import nibabel as nib
@@ -18,8 +19,7 @@ CLASSES = ["background", "lung", "tumour"]
 def scan(tmp_path: Path) -> Path:
     path = tmp_path / "scans" / "CASE.NII.GZ"
     path.parent.mkdir()
-    with path.open("wb") as file:
-        nib.Nifti1Image(np.zeros((6, 5, 4), np.int16), np.diag([-2, 2, 3, 1])).to_stream(file)
+    path.write_bytes(gzip.compress(nib.Nifti1Image(np.zeros((6, 5, 4), np.int16), np.diag([-2, 2, 3, 1])).to_bytes()))
     return path
 
 
