@@ -524,6 +524,8 @@ def _open_nifti(path: Path) -> Scan:
         shape.pop()
     if len(shape) not in (3, 4) or min(shape) < 1:
         raise ValueError(f"{path} has shape {stored.shape}, but must be a 3-D volume, or 4-D with channels last.")
+    if stored.offset < raw.single_vox_offset:  # nibabel reads the header's bytes as voxels if it is 0
+        raise ValueError(f"{path} says that its voxels begin at byte {stored.offset}, in its header; convert it anew.")
     if stored.dtype.kind not in "iuf":
         raise ValueError(f"{path} holds voxels of type {stored.dtype}, but they must be numbers; convert it.")
     if not _is_complete(path, stored):
