@@ -524,8 +524,6 @@ def _open_nifti(path: Path) -> Scan:
         shape.pop()
     if len(shape) not in (3, 4) or min(shape) < 1:
         raise ValueError(f"{path} has shape {stored.shape}, but must be a 3-D volume, or 4-D with channels last.")
-    if stored.offset < raw.single_vox_offset:  # nibabel reads the header's bytes as voxels if it is 0
-        raise ValueError(f"{path} says that its voxels begin at byte {stored.offset}, in its header; convert it anew.")
     if stored.dtype.kind not in "iuf":
         raise ValueError(f"{path} holds voxels of type {stored.dtype}, but they must be numbers; convert it.")
     if not _is_complete(path, stored):
@@ -546,11 +544,18 @@ def _open_nifti(path: Path) -> Scan:
     )
 
 
+def _check_start(stored: ArrayProxy) -> None:
+    if stored.offset == 0:  # nibabel would take the header for voxels
+        raise ValueError(f"{stored.file_like} says that its voxels begin at byte 0, in its header; convert it anew.")
+
+
 def _read_nifti(stored: ArrayProxy, box: Sequence[slice]) -> NDArray[Any]:
+    _check_start(stored)
     return np.asarray(stored[tuple(box)]).reshape([axis.stop - axis.start for axis in box])
 
 
 def _read_whole_nifti(path: Path, stored: ArrayProxy, shape: tuple[int, ...]) -> NDArray[Any]:
+    _check_start(stored)
     array = _unpack(path, stored) if path.suffix.lower() == ".gz" else np.asanyarray(stored)
     return array.reshape(shape, order="F").astype(array.dtype.newbyteorder("="), copy=False)
 

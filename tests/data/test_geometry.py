@@ -206,7 +206,7 @@ def test_a_pair_of_nifti_files_and_voxels_that_are_no_numbers_are_refused(tmp_pa
     content[108:112] = bytes(4)  # vox_offset
     start.write_bytes(content)
     with pytest.raises(ValueError, match=r"start\.nii says that its voxels begin at byte 0, in its header"):
-        open_scan(start)
+        open_scan(start).voxels()
 
 
 def image(values: NDArray[Any], affine: NDArray[Any], is_vector: bool = False) -> SimpleITK.Image:
