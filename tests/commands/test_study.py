@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -19,7 +17,7 @@ from numpy.typing import NDArray
 
 from med3d_components.commands import segment
 from med3d_components.utils import write_json
-from tests.bundles.workflow import BrightIsForeground
+from tests.bundles.workflow import BrightIsForeground, read_table
 from tests.data.dicom_files import write_object, write_slices
 from tests.masks.shapes import SHAPE, ball, oblique_affine
 
@@ -92,17 +90,17 @@ def corners(shape: tuple[int, ...], to_world: NDArray[Any]) -> NDArray[Any]:
 
 
 def test_the_masks_of_a_study_lie_right_in_every_format_for_the_programs_of_others(
-    study: Path, model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    study: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     hd = pytest.importorskip("highdicom")
     out, uid = tmp_path / "out", (tmp_path / "uid").read_text()
     formats = ["nii.gz", "dicom-seg", "rtstruct", "seg.nrrd"]
     table = segment(str(model), str(study), str(out), format=formats, components=None)
-    with table.open(encoding="utf-8") as file:
-        (row,) = csv.DictReader(file)
+    (row,) = read_table(table)
     assert row["case"] == uid
-    for told in ("1 RTSTRUCT", "localizer", "report.txt"):
-        assert told in caplog.text
+    shown = capsys.readouterr().out
+    for told in ("1 x RTSTRUCT", "1 x localizer", "1 entry is no volume: report.txt"):
+        assert told in shown
     found = {path.name for path in out.rglob("*") if path.is_file()}
     assert not [name for name in found if "DOE" in name]
     assert "DOE" not in table.read_text(encoding="utf-8").replace(row["image"], "")
@@ -163,5 +161,4 @@ def test_one_broken_series_of_a_study_does_not_cost_the_other(study: Path, model
     write_slices(study / "again", np.full(SHAPE, 1100) + np.where(organ(), 64, -176), oblique_affine())
     with pytest.raises(ValueError, match=r"^1 of 2 scans have no result\. .*(misses slices|unevenly)"):
         segment(str(model), str(study), str(tmp_path / "out"), components=None)
-    rows = json.loads(json.dumps([*csv.DictReader((tmp_path / "out" / "scans.csv").open(encoding="utf-8"))]))
-    assert sorted(bool(row["error"]) for row in rows) == [False, True]
+    assert sorted(bool(row["error"]) for row in read_table(tmp_path / "out" / "scans.csv")) == [False, True]

@@ -105,15 +105,23 @@ def test_masks_and_results_of_an_earlier_inference_are_no_scans(tmp_path: Path) 
 
 def test_a_dicom_folder_without_a_readable_series_does_not_keep_the_others_from_being_read(tmp_path: Path) -> None:
     write_series(tmp_path / "bad", np.zeros((4, 5, 6)), np.eye(4), leave_out={2, 3})
-    with pytest.raises(ValueError, match="bad misses slices"):
-        list_images(tmp_path / "bad")
+    (alone,) = list_images(tmp_path / "bad")
+    assert "bad misses slices" in alone.pop("error")
+    assert alone == {"image": str(tmp_path / "bad"), "case": "bad"}
     (tmp_path / "bad.nii").touch()
-    assert list_images(tmp_path) == [
-        {"image": str(tmp_path / "bad.nii"), "case": "bad"},
-        {"image": str(tmp_path / "bad"), "case": "bad_dicom"},
-    ]
+    good, bad = list_images(tmp_path)
+    assert good == {"image": str(tmp_path / "bad.nii"), "case": "bad"}
+    assert "bad misses slices" in bad.pop("error")
+    assert bad == {"image": str(tmp_path / "bad"), "case": "bad_dicom"}
     with pytest.raises(ValueError, match="bad misses slices"):
         open_scan(tmp_path / "bad")
+    (tmp_path / "bad" / "flat.nii").touch()
+    write_series(tmp_path / "bad", np.zeros((4, 5, 6)), np.eye(4), series_uid="1.2.4")
+    items = {item["case"]: item["image"] for item in list_images(tmp_path / "bad")}
+    assert len(items) == 3
+    assert {"1.2.4", "flat"} < items.keys()
+    with pytest.raises(ValueError, match="misses slices"):
+        open_scan(items[next(iter(items.keys() - {"1.2.4", "flat"}))])
 
 
 def test_two_volumes_whose_results_would_have_one_name_are_refused(tmp_path: Path) -> None:
