@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -88,7 +89,12 @@ def test_voxels_and_affine_of_a_mask_are_exact_for_every_kind_of_header(
     (bundle / "models").mkdir()
     torch.save({"threshold": torch.zeros(())}, bundle / "models" / "model.pt")
     monkeypatch.chdir(ROOT)
-    settings = {"network": {}, "classes": ["background", "body"], "roi_size": [32, 32, 32], "channel": None}
+    settings: dict[str, Any] = {
+        "network": {},
+        "classes": ["background", "body"],
+        "roi_size": [32, 32, 32],
+        "channel": None,
+    }
     settings |= {"bundle": "lung_segmentation", "percentiles": [0.5, 99.5], "intensity_range": None}
     workflow = ConfigWorkflow(
         str(bundle / "configs" / "inference.json"),
