@@ -70,6 +70,7 @@ _NATIVE = (
 _UNDEFINED = 0xFFFFFFFF
 _SAME_MM = 0.01
 _ROUNDED_MM = 0.11  # scanners that write positions in tenths of a millimetre make gaps differ by one
+_PLANES = 3  # slices of a localizer, often, each of another direction
 _OTHER_DIRECTION = 0.1  # in a cosine: what differs less is one direction that was written badly
 _MOST_TIMES = 4  # as many slices as were taken, in a volume on an even grid
 _KEPT = 4096  # series whose headers stay in memory
@@ -211,19 +212,22 @@ def is_dicom_folder(path: str | os.PathLike[str]) -> bool:
 
 
 def read_series_uid(folder: str | os.PathLike[str]) -> str:
-    """Read the SeriesInstanceUID of the first image among the folder's own files.
+    """Read the SeriesInstanceUID of the first slice among the folder's own files, or of another object if none is there.
 
     Raises:
-        ValueError: if the folder holds no DICOM image, or the first is not readable.
+        ValueError: if the folder holds no DICOM file, or one before the first slice is not readable.
     """
-    for file in sorted(Path(folder).iterdir()):
-        with _quiet():
-            content = _read_file(file)
-        if content.error:
-            raise ValueError(content.error)
-        if content.slices:
-            return content.slices[0].series_uid
-    raise ValueError(f"{folder} holds no DICOM image; give the folder that holds the slices of a series itself.")
+    uid = ""
+    with _quiet():
+        for content in map(_read_file, sorted(Path(folder).iterdir())):
+            if content.error:
+                raise ValueError(content.error)
+            if content.slices:
+                return content.series_uid
+            uid = uid or content.series_uid
+    if not uid:
+        raise ValueError(f"{folder} holds no DICOM file; give the folder that holds the slices of a series itself.")
+    return uid
 
 
 def find_series(root: str | os.PathLike[str], resample: bool = False) -> FoundSeries:
@@ -382,7 +386,7 @@ def _is_bare(head: bytes) -> bool:
 
 
 class _Content(NamedTuple):
-    """What is in a file: slices, or something of another kind, or an error in a file of that series, if known."""
+    """What is in a file: slices, or something of another kind, or an error; of which series as far as is known."""
 
     slices: tuple[_Slice, ...] = ()
     kind: str = ""
@@ -401,11 +405,10 @@ def _read_file(file: Path) -> _Content:
             return _Content()
         with file.open("rb") as stream:
             header = pydicom.dcmread(stream, stop_before_pixels=True, force=True, specific_tags=list(_TAGS))
-            kind = _kind(header)
-            if kind:
-                return _Content(kind=kind)
             uid = _text(header, "SeriesInstanceUID")
-            return _Content(_read_slices(file, stream, header))
+            if kind := _kind(header):
+                return _Content(kind=kind, series_uid=uid)
+            return _Content(_read_slices(file, stream, header), series_uid=uid)
     except _UnfitError as e:
         return _Content(error=f"{file} {e}", series_uid=uid)
     except Exception as e:  # pydicom raises whatever the bytes lead it to
@@ -539,7 +542,7 @@ def _slice(file: Path, number: int, layout: _Layout, attributes: dict[str, Any])
     along, across = np.reshape(orientation, (2, 3))
     if min(spacing) <= 0 or not np.allclose([along @ along, across @ across, along @ across], [1, 1, 0], atol=0.01):
         raise _UnfitError(
-            f"has pixels of {_join(spacing)} mm along {_join(orientation)}, which is no place in space; repair its header."
+            f"has pixels of {_join(spacing)} mm along {_join(orientation)}, which cannot be; repair its header."
         )
     slope, intercept = (float(attributes.get(f"Rescale{name}", no)) for name, no in (("Slope", 1), ("Intercept", 0)))
     if not np.isfinite([slope, intercept]).all():
@@ -667,8 +670,9 @@ def _sort_series(slices: list[_Slice], resample: bool, passed: dict[str, list[Pa
                 break
         else:
             directions.append([one])
-    if len(directions) > 1:
-        passed["localizer"] += [others[0].frame.file for others in directions if len(others) == 1]
+    single = [others[0].frame.file for others in directions if len(others) == 1]
+    if len(directions) > 1 and len(single) <= max(_PLANES, len(known) // 2):
+        passed["localizer"] += single
         directions = [others for others in directions if len(others) > 1]
     names = [_plane(others[0]) if len(directions) > 1 else "" for others in directions]
     if len(set(names)) < len(names):  # two volumes as well as one that is broken
@@ -872,7 +876,7 @@ def _unpack(file: Path, scratch: Path, size: tuple[int, int]) -> NDArray[Any]:
     """
     copy = scratch / "packed.dcm"
     with _quiet():
-        header = pydicom.dcmread(file, specific_tags=[*_PIXELS, "SOPInstanceUID", "PixelData"])
+        header = pydicom.dcmread(file, force=True, specific_tags=[*_PIXELS, "SOPInstanceUID", "PixelData"])
         sop_class = _PLAIN[int(header.get("NumberOfFrames") or 1) > 1]
         header.SOPClassUID = header.file_meta.MediaStorageSOPClassUID = sop_class
         header.PhotometricInterpretation = "MONOCHROME2"

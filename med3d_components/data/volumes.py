@@ -14,7 +14,7 @@ import os
 import struct
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache, partial
@@ -130,8 +130,8 @@ def list_scans(path: str | os.PathLike[str], masks: bool = False, resample: bool
 def list_images(path: str | os.PathLike[str], resample: bool = False) -> list[dict[str, str]]:
     """List scans as items ``{"image": path, "case": name}`` for inference, see :func:`list_scans`.
 
-    What is left out is logged. What should be a DICOM series but is none is an item too, named by its path: reading it
-    says why, and does not keep the others from being read.
+    What is left out is logged. What should be a DICOM series but is none is an item too, named by its path or UID:
+    reading it says why, and does not keep the others from being read.
 
     Args:
         path: of the file, series or folder.
@@ -152,7 +152,8 @@ def list_images(path: str | os.PathLike[str], resample: bool = False) -> list[di
         raise ValueError(next(iter(failures.values())))
     items = [{"image": place, "case": name} for name, place in scans.items()]
     for place in failures:
-        name = Path(place).relative_to(path).as_posix()
+        below = place.removeprefix(str(Path(path))).rpartition("::")[2]
+        name = below.strip(os.sep).replace(os.sep, "/") or Path(path).absolute().name
         items.append({"image": place, "case": f"{name}_dicom" if name in scans else name})
     return items
 
@@ -382,7 +383,7 @@ RESULT = "a result of an earlier inference|results of an earlier inference"
 
 
 def _walk(root: Path, found: _Found) -> None:
-    """Find the files of volumes and the folders of DICOM files below a folder; links or not, each is entered once."""
+    """Find the files of volumes below a folder; links or not, each folder is entered once."""
     entered = {os.path.realpath(root)}
 
     def visit(folder: Path) -> bool:
@@ -433,7 +434,7 @@ def _name_files(root: Path, found: _Found, masks: bool) -> dict[str, str]:
     return {name: str(path) for name, path in named.items()}
 
 
-def _results(root: Path, files: Sequence[Path] | dict[Path, str]) -> set[Path]:
+def _results(root: Path, files: Collection[Path]) -> set[Path]:
     """Return the files that the table of an earlier inference, in their folder or one above, accounts for."""
     tables: dict[Path, set[str]] = {}
     for folder in {above for path in files for above in path.parents if above == root or root in above.parents}:
@@ -543,11 +544,18 @@ def _open_nifti(path: Path) -> Scan:
     )
 
 
+def _check_start(stored: ArrayProxy) -> None:
+    if stored.offset == 0:  # nibabel would take the header for voxels
+        raise ValueError(f"{stored.file_like} says that its voxels begin at byte 0, in its header; convert it anew.")
+
+
 def _read_nifti(stored: ArrayProxy, box: Sequence[slice]) -> NDArray[Any]:
+    _check_start(stored)
     return np.asarray(stored[tuple(box)]).reshape([axis.stop - axis.start for axis in box])
 
 
 def _read_whole_nifti(path: Path, stored: ArrayProxy, shape: tuple[int, ...]) -> NDArray[Any]:
+    _check_start(stored)
     array = _unpack(path, stored) if path.suffix.lower() == ".gz" else np.asanyarray(stored)
     return array.reshape(shape, order="F").astype(array.dtype.newbyteorder("="), copy=False)
 

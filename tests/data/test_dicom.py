@@ -279,7 +279,8 @@ def test_folders_named_alike_are_two_series_of_their_own_names(tmp_path: Path) -
     assert [(series.path, series.name) for series in found.series] == [
         (str(folder), uid) for folder, uid in zip(folders, uids, strict=True)
     ]
-    assert found.failures == found.notes == []
+    assert found.failures == []
+    assert found.notes == []
 
 
 def test_slices_of_one_series_in_two_folders_are_one_volume(tmp_path: Path) -> None:
@@ -443,6 +444,33 @@ def test_planes_of_one_uid_are_volumes_of_their_own(tmp_path: Path) -> None:
         sorted(corners((10, 8, 5), sagittal).tolist()),
         atol=0.01,
     )
+
+
+def test_slices_that_turn_are_no_localizers_but_a_series_that_failed(tmp_path: Path) -> None:
+    for k in range(8):
+        turned = np.eye(4)
+        turned[:3, :3] = Rotation.from_euler("x", 20 * k, degrees=True).as_matrix()
+        write_slices(tmp_path, STORED[:, :, :1], turned @ AXIAL, modality="MR", uid="1.2.3")
+    found = find_series(tmp_path)
+    assert (found.series, found.notes) == ([], [])
+    assert "slices of different direction" in found.failures[0][1]
+
+
+def test_three_slices_of_three_directions_are_a_localizer(tmp_path: Path) -> None:
+    for axes in ([0, 1, 2, 3], [1, 2, 0, 3], [2, 0, 1, 3]):
+        write_slices(tmp_path, STORED[:, :, :1], AXIAL[:, axes], modality="MR", uid="1.2.3")
+    found = find_series(tmp_path)
+    assert (found.series, found.failures) == ([], [])
+    assert found.notes[0].startswith("passed over 3 x localizer")
+    with pytest.raises(ValueError, match="holds no DICOM volume.*3 x localizer"):
+        read_series(tmp_path)
+
+
+def test_the_uid_of_a_folder_is_the_one_of_its_slices(tmp_path: Path) -> None:
+    write_object(tmp_path / "000000.dcm", "1.2.840.10008.5.1.4.1.1.481.3", "RTSTRUCT")
+    assert read_series_uid(tmp_path)
+    uid = write_slices(tmp_path, STORED, AXIAL)
+    assert read_series_uid(tmp_path) == uid
 
 
 def test_each_slice_has_its_own_slope(tmp_path: Path) -> None:

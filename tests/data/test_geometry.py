@@ -201,6 +201,12 @@ def test_a_pair_of_nifti_files_and_voxels_that_are_no_numbers_are_refused(tmp_pa
     nib.save(nib.Nifti1Image(VALUES.astype(np.complex64), LPS), tmp_path / "complex.nii")
     with pytest.raises(ValueError, match=r"complex\.nii holds voxels of type complex64"):
         open_scan(tmp_path / "complex.nii")
+    start = write(tmp_path / "start.nii", sform=LPS)
+    content = bytearray(start.read_bytes())
+    content[108:112] = bytes(4)  # vox_offset
+    start.write_bytes(content)
+    with pytest.raises(ValueError, match=r"start\.nii says that its voxels begin at byte 0, in its header"):
+        open_scan(start).voxels()
 
 
 def image(values: NDArray[Any], affine: NDArray[Any], is_vector: bool = False) -> SimpleITK.Image:

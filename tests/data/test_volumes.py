@@ -114,6 +114,13 @@ def test_a_dicom_folder_without_a_readable_series_does_not_keep_the_others_from_
     ]
     with pytest.raises(ValueError, match="bad misses slices"):
         open_scan(tmp_path / "bad")
+    (tmp_path / "bad" / "flat.nii").touch()
+    write_series(tmp_path / "bad", np.zeros((4, 5, 6)), np.eye(4), series_uid="1.2.4")
+    items = {item["case"]: item["image"] for item in list_images(tmp_path / "bad")}
+    assert len(items) == 3
+    assert {"1.2.4", "flat"} < items.keys()
+    with pytest.raises(ValueError, match="misses slices"):
+        open_scan(items[next(iter(items.keys() - {"1.2.4", "flat"}))])
 
 
 def test_two_volumes_whose_results_would_have_one_name_are_refused(tmp_path: Path) -> None:

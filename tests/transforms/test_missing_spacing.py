@@ -113,3 +113,20 @@ def test_volumes_without_a_file_are_named_by_their_key(caplog: pytest.LogCapture
 def test_the_training_sets_spacing_must_be_one(spacing: Any) -> None:
     with pytest.raises(ValueError, match="three positive numbers"):
         EnsureSpacingd("image", spacing)
+
+
+def test_only_the_liver_bundles_pass_over_a_missing_voxel_size() -> None:
+    configs = Path(__file__).parents[2].glob("bundles/*/configs/*.json")
+    bundles = {path.parts[-3] for path in configs if '"need_spacing": false' in path.read_text(encoding="utf-8")}
+    assert bundles == {"liver_ct_coarse_segmentation", "liver_ct_fine_segmentation"}
+
+
+def test_a_volume_whose_voxel_size_was_assumed_says_so_where_others_say_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    image = load(nifti(tmp_path / "none.nii", 0, "qform"), EnsureSpacingd("image", (2, 3, 4)))["image"]
+    assert image.meta["spacing_assumed"]
+    assert "none.nii gives no voxel size, so lengths and volumes in it are assumed" in caplog.text
+    image = load(nifti(tmp_path / "given.nii", 1.5, "qform"), EnsureSpacingd("image", (2, 3, 4)))["image"]
+    assert "spacing_assumed" not in image.meta
+    assert "given.nii" not in caplog.text
