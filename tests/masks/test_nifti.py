@@ -11,61 +11,11 @@ import numpy as np
 import pytest
 
 from med3d_components.masks import write_nifti
-from tests.masks.shapes import SHAPE, nested_mask, oblique_affine, write_scan
+from tests.masks.shapes import QUATERNION, SHAPE, nested_mask, oblique_affine, scan_header, write_by_bytes, write_scan
 
 sitk: Any = pytest.importorskip("SimpleITK")
 
-QUATERNION = ("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z")
 GEOMETRY = ("qform_code", "sform_code", *QUATERNION, "srow_x", "srow_y", "srow_z", "xyzt_units")
-
-
-def turned() -> np.ndarray:
-    affine = np.eye(4)
-    angle = np.deg2rad(10)
-    affine[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
-    affine[:3, :3] *= (1.5, 1.5, 2.5)
-    return affine
-
-
-def header(kind: str) -> Any:
-    """Return the header of a scan of a kind."""
-    head = nib.Nifti2Header() if kind == "NIfTI-2" else nib.Nifti1Header(endianness=">" if "endian" in kind else "<")
-    head.set_data_dtype(np.int16)
-    head.set_data_shape({"one slice": (*SHAPE[:2], 1), "two axes": SHAPE[:2], "channels": (*SHAPE, 3)}.get(kind, SHAPE))
-    head["pixdim"][1:4] = 1.5, 1.5, 2.5
-    head.set_xyzt_units({"metres": "meter", "microns": "micron", "no unit": "unknown"}.get(kind, "mm"), "sec")
-    lps = np.diag([-1.5, -1.5, 2.5, 1])
-    lps[:3, 3] = 33.3, 20.1, -7.7
-    head.set_sform(lps, 1)
-    head.set_qform(lps, 1)
-    if kind == "forms apart":
-        head.set_qform(turned(), 1)
-        head["sform_code"] = 2
-    if kind == "both codes 0":
-        head["sform_code"] = head["qform_code"] = 0
-    if kind == "qform alone":
-        head.set_qform(turned(), 1)
-        head["sform_code"] = 0
-    if kind == "no quaternion":
-        head["qform_code"] = 0
-        for field in QUATERNION:
-            head[field] = 0
-        head["pixdim"][1] *= 1.00002
-    if kind == "oblique":
-        head.set_sform(oblique_affine(), 1)
-        head.set_qform(oblique_affine(), 1)
-    head["vox_offset"] = head.single_vox_offset
-    head["descrip"], head["intent_code"], head["scl_slope"] = b"Doe^Jane", 1001, 2
-    return head
-
-
-def write(path: Path, head: Any) -> Path:
-    """Write a scan by the bytes of its header, which nibabel's writer would put right."""
-    content = head.binaryblock + bytes(head.single_vox_offset - head.sizeof_hdr)
-    content += bytes(2 * int(np.prod(head.get_data_shape())))
-    path.write_bytes(gzip.compress(content) if path.suffix.lower() == ".gz" else content)
-    return path
-
 
 KINDS = [
     *(
@@ -85,12 +35,12 @@ KINDS = [
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_mask_has_the_numbers_of_its_scan_and_lies_where_nibabel_and_itk_see_it(tmp_path: Path, kind: str) -> None:
-    scan = write(tmp_path / ("ct.nii" if kind == "plain" else "ct.nii.gz"), header(kind))
+    scan = write_by_bytes(tmp_path / ("ct.nii" if kind == "plain" else "ct.nii.gz"), scan_header(kind))
     shape = (*SHAPE[:2], 1) if kind in ("one slice", "two axes") else SHAPE
     mask = nested_mask()[:, :, 12 : 12 + shape[2]] if shape[2] == 1 else nested_mask()
     write_nifti(tmp_path / "mask.nii.gz", [mask], shape, np.uint8, scan)
 
-    written, theirs = nib.load(tmp_path / "mask.nii.gz"), header(kind)
+    written, theirs = nib.load(tmp_path / "mask.nii.gz"), scan_header(kind)
     assert written.shape == shape
     assert np.array_equal(written.affine, nib.load(scan).affine)
     with gzip.open(tmp_path / "mask.nii.gz") as file:
@@ -134,7 +84,7 @@ def test_the_corners_of_a_mask_are_those_of_its_scan_in_any_format(tmp_path: Pat
 
 
 def test_channels_come_last_and_equal_content_gives_equal_files(tmp_path: Path) -> None:
-    scan = write(tmp_path / "ct.nii.gz", header("plain"))
+    scan = write_by_bytes(tmp_path / "ct.nii.gz", scan_header("plain"))
     volumes = np.random.default_rng(0).random((3, *SHAPE), np.float32)
     for name in ("a", "b"):
         write_nifti(tmp_path / f"{name}.nii.gz", (volume for volume in volumes), (*SHAPE, 3), np.float32, scan)
@@ -143,7 +93,7 @@ def test_channels_come_last_and_equal_content_gives_equal_files(tmp_path: Path) 
 
 
 def test_a_mask_of_another_size_is_not_written(tmp_path: Path) -> None:
-    scan = write(tmp_path / "ct.nii.gz", header("plain"))
+    scan = write_by_bytes(tmp_path / "ct.nii.gz", scan_header("plain"))
     with pytest.raises(ValueError, match=r"ct.nii.gz has 40 x 32 x 24 voxels, but its result 40 x 24 x 32"):
         write_nifti(tmp_path / "mask.nii.gz", [np.zeros((40, 24, 32))], (40, 24, 32), np.uint8, scan)
     assert not (tmp_path / "mask.nii.gz").exists()
