@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import tempfile
+import threading
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -27,6 +28,15 @@ from monai.data.utils import orientation_ras_lps
 from nibabel.affines import from_matvec
 from numpy.typing import NDArray
 from pydicom.multival import MultiValue
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
+    SecondaryCaptureImageStorage,
+)
 from scipy import ndimage
 
 __all__ = [
@@ -69,20 +79,15 @@ _TAGS = [
 ]
 _VOLUMES = ("CT", "MR", "PT")
 _UNITS = ("CT", "PT")
-_NATIVE = (
-    None,
-    pydicom.uid.ImplicitVRLittleEndian,
-    pydicom.uid.ExplicitVRLittleEndian,
-    pydicom.uid.ExplicitVRBigEndian,
-)
+_NATIVE = (None, ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
 _UNDEFINED = 0xFFFFFFFF
 _SAME_MM = 0.01
 _ROUNDED_MM = 0.11  # scanners that write positions in tenths of a millimetre make gaps differ by one
 _PLANES = 3  # slices of a localizer, often, each of another direction
 _OTHER_DIRECTION = 0.1  # in a cosine: what differs less is one direction that was written badly
-_MOST_TIMES = 4  # as many slices as were taken, in a volume on an even grid
+_MOST_TIMES = 8  # as many voxels as were taken, in a volume that is resampled
 _KEPT = 4096  # series whose headers stay in memory
-_PLAIN = (pydicom.uid.SecondaryCaptureImageStorage, pydicom.uid.MultiFrameGrayscaleWordSecondaryCaptureImageStorage)
+_PLAIN = (SecondaryCaptureImageStorage, MultiFrameGrayscaleWordSecondaryCaptureImageStorage)
 
 
 class _Frame(NamedTuple):
@@ -220,7 +225,7 @@ def is_dicom_folder(path: str | os.PathLike[str]) -> bool:
 
 
 def read_series_uid(folder: str | os.PathLike[str]) -> str:
-    """Read the SeriesInstanceUID of the first slice among the folder's own files, else of another object.
+    """Read the SeriesInstanceUID of the first slice among a folder's own files, or of another object if there is none.
 
     Raises:
         ValueError: if the folder holds no DICOM file, or one before the first slice is not readable.
@@ -416,10 +421,12 @@ def _read_file(file: Path) -> _Content:
             return _Content()
         with file.open("rb") as stream:
             header = pydicom.dcmread(stream, stop_before_pixels=True, force=True, specific_tags=list(_TAGS))
-            uid = _text(header, "SeriesInstanceUID")
-            if kind := _kind(header):
+            attributes = _flatten([header.file_meta, header])
+            uid = _text(attributes, "SeriesInstanceUID")
+            if kind := _kind(attributes, "PerFrameFunctionalGroupsSequence" in header):
                 return _Content(kind=kind, series_uid=uid)
-            return _Content(_read_slices(file, stream, header), series_uid=uid)
+            layout = _layout(stream, attributes)
+            return _Content(tuple(_read_slices(file, header, attributes, layout)), series_uid=uid)
     except _UnfitError as e:
         return _Content(error=f"{file} {e}", series_uid=uid)
     except Exception as e:  # pydicom raises whatever the bytes lead it to
@@ -427,13 +434,19 @@ def _read_file(file: Path) -> _Content:
         return _Content(error=f"{file} is cut off or no DICOM image{reason}; copy it anew.", series_uid=uid)
 
 
+_QUIET = threading.Lock()
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep back pydicom's remarks on values that break rules of form, hundreds in a series."""
+    """Keep back pydicom's remarks on values that break rules of form, hundreds in a series.
+
+    One thread at a time, since Python's filters are one for all and would not come back as they were.
+    """
     log = logging.getLogger("pydicom")
-    level = log.level
-    with warnings.catch_warnings():
+    with _QUIET, warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        level = log.level
         log.setLevel(logging.ERROR)
         try:
             yield
@@ -441,51 +454,46 @@ def _quiet() -> Iterator[None]:
             log.setLevel(level)
 
 
-def _kind(header: Any) -> str:
+def _kind(attributes: dict[str, Any], in_frames: bool) -> str:
     """Name what is no slice of a volume; empty for one that is."""
-    sop_class = pydicom.uid.UID(_text(header, "SOPClassUID") or _text(header.file_meta, "MediaStorageSOPClassUID"))
-    modality = _text(header, "Modality")
+    sop_class = UID(_text(attributes, "SOPClassUID") or _text(attributes, "MediaStorageSOPClassUID"))
+    modality = _text(attributes, "Modality")
+    placed = in_frames or "ImagePositionPatient" in attributes
     is_image = "Image Storage" in sop_class.name or sop_class.is_private
-    if is_image and "ImagePositionPatient" not in header and not (sop_class and modality):
+    if is_image and not placed and not (sop_class and "Rows" in attributes):
         raise EOFError
     label = modality if modality and modality not in _VOLUMES else sop_class.name
     if not is_image:
         return label
-    kinds = [str(value).upper() for value in _values(header.get("ImageType"))]
+    kinds = [str(value).upper() for value in _values(attributes.get("ImageType"))]
     if "LOCALIZER" in kinds or "SCOUT" in kinds:
         return "localizer"
-    if header.get("SamplesPerPixel", 1) != 1 or _text(header, "PhotometricInterpretation").startswith("PALETTE"):
+    if attributes.get("SamplesPerPixel", 1) != 1 or "PALETTE" in _text(attributes, "PhotometricInterpretation"):
         return "colour picture"
     should_be_placed = modality in _VOLUMES and "Secondary" not in sop_class.name and "SECONDARY" not in kinds
-    placed = "ImagePositionPatient" in header or "PerFrameFunctionalGroupsSequence" in header
     return "" if placed or should_be_placed else label
 
 
-def _read_slices(file: Path, stream: BinaryIO, header: Any) -> tuple[_Slice, ...]:
+def _read_slices(file: Path, header: Any, attributes: dict[str, Any], layout: _Layout) -> Iterator[_Slice]:
     """Read what the header says of each frame."""
-    layout = _layout(stream, header)
-    count, groups = int(header.get("NumberOfFrames") or 1), header.get("PerFrameFunctionalGroupsSequence") or []
+    shared, groups = (header.get(f"{name}FunctionalGroupsSequence") or [] for name in ("Shared", "PerFrame"))
+    count = int(attributes.get("NumberOfFrames", 1))
     if len(groups) != count and (groups or count > 1):
-        raise _UnfitError(
-            f"holds {count} slices without a place for each; give a series of one slice a file, or NIfTI."
-        )
-    if "MOSAIC" in _values(header.get("ImageType")):
+        raise _UnfitError(f"holds {count} slices without a place for each; give a file for each slice, or NIfTI.")
+    if "MOSAIC" in _values(attributes.get("ImageType")):
         raise _UnfitError("is a mosaic of slices; convert the series to NIfTI.")
-    if header.get("ModalityLUTSequence"):
+    if "ModalityLUTSequence" in header:
         raise _UnfitError("gives its values by a table (Modality LUT Sequence); convert the series to NIfTI.")
-    attributes = _flatten([header])
-    for group in header.get("SharedFunctionalGroupsSequence") or []:
-        attributes |= _flatten(_functions(group))
-    if not groups:
-        return (_slice(file, 0, layout, attributes),)
-    return tuple(_slice(file, k, layout, attributes | _flatten(_functions(x))) for k, x in enumerate(groups))
+    for group in shared:
+        attributes = attributes | _flatten(_functions(group))
+    for number, group in enumerate(groups or [[]]):
+        yield _slice(file, number, layout, attributes | _flatten(_functions(group)))
 
 
-def _functions(group: Any) -> list[Any]:
+def _functions(group: Iterable[Any]) -> list[Any]:
     """Return the items of a functional group; a private one may hold the tags of the file it was made from."""
-    return [
-        element.value[0] for element in group if element.VR == "SQ" and not element.tag.is_private and element.value
-    ]
+    sequences = (element.value for element in group if element.VR == "SQ" and not element.tag.is_private)
+    return [sequence[0] for sequence in sequences if sequence]
 
 
 def _flatten(items: Iterable[Any]) -> dict[str, Any]:
@@ -501,36 +509,35 @@ class _Layout(NamedTuple):
     inverted: bool
 
 
-def _layout(stream: BinaryIO, header: Any) -> _Layout:
-    """Find how the voxels are stored, and check that all are there."""
-    start, size = stream.tell(), stream.seek(0, os.SEEK_END)
-    columns, rows, bits = (int(header[keyword].value) for keyword in ("Columns", "Rows", "BitsAllocated"))
-    stored = int(header.get("BitsStored") or bits)
-    top = int(header.get("HighBit", stored - 1)) + 1
-    signed = bool(header.get("PixelRepresentation"))
+def _layout(stream: BinaryIO, attributes: dict[str, Any]) -> _Layout:
+    """Find how the voxels are stored after the header, and check that all are there."""
+    columns, rows, bits = (int(attributes[keyword]) for keyword in ("Columns", "Rows", "BitsAllocated"))
+    stored = int(attributes.get("BitsStored", bits))
+    top = int(attributes.get("HighBit", stored - 1)) + 1
     # MONOCHROME1 says how to show values, not what they are: the units of CT and PET hold, and GDCM is wrong to invert
     # them (DICOM PS3.3 C.7.6.3.1.2). Values of other modalities have no unit, and what is bright should be high in all.
-    monochrome1 = _text(header, "PhotometricInterpretation") == "MONOCHROME1"
-    native = header.file_meta.get("TransferSyntaxUID") in _NATIVE and bits in (8, 16, 32)
-    order = "<"
-    if header.file_meta.get("TransferSyntaxUID") != pydicom.uid.DeflatedExplicitVRLittleEndian:
-        stream.seek(start)
+    monochrome1 = _text(attributes, "PhotometricInterpretation") == "MONOCHROME1"
+    syntax = attributes.get("TransferSyntaxUID")
+    native, order, start = syntax in _NATIVE and bits in (8, 16, 32), "<", stream.tell()
+    if syntax != DeflatedExplicitVRLittleEndian:  # which pydicom has unpacked, and so checked
         head = stream.read(12)
-        order = ">" if head[:4] == b"\x7f\xe0\0\x10" else "<"
+        order = {b"\xe0\x7f\x10\0": "<", b"\x7f\xe0\0\x10": ">"}.get(head[:4], "")
+        if not order:
+            raise EOFError
         explicit = head[4:6] in (b"OB", b"OW", b"UN")
         length = int(np.frombuffer(head[8:] if explicit else head[4:8], f"{order}u4")[0])
         start += 12 if explicit else 8
-        if head[:4] not in (b"\x7f\xe0\0\x10", b"\xe0\x7f\x10\0"):
+        size = stream.seek(0, os.SEEK_END)
+        count = int(attributes.get("NumberOfFrames", 1))
+        if native and length < rows * columns * count * bits // 8:
             raise EOFError
-        if native and length < rows * columns * int(header.get("NumberOfFrames") or 1) * bits // 8:
-            raise EOFError
-        if (length == _UNDEFINED and not _has_end(stream, start)) or (length != _UNDEFINED and start + length > size):
+        if not (_has_end(stream, start) if length == _UNDEFINED else start + length <= size):
             raise EOFError
     return _Layout(
         start=start if native else None,
-        dtype=f"{order}{'i' if signed else 'u'}{bits // 8}",
+        dtype=f"{order}{'i' if attributes.get('PixelRepresentation') else 'u'}{bits // 8}",
         shifts=(bits - top, bits - stored),
-        inverted=monochrome1 and _text(header, "Modality") not in _UNITS,
+        inverted=monochrome1 and _text(attributes, "Modality") not in _UNITS,
     )
 
 
@@ -551,7 +558,7 @@ def _slice(file: Path, number: int, layout: _Layout, attributes: dict[str, Any])
         raise _UnfitError(f"has no {' and no '.join(missing)}, so its place is unknown; move it away.")
     spacing, orientation = geometry["PixelSpacing"][::-1], geometry["ImageOrientationPatient"]
     along, across = np.reshape(orientation, (2, 3))
-    if min(spacing) <= 0 or not np.allclose([along @ along, across @ across, along @ across], [1, 1, 0], atol=0.01):
+    if min(spacing) <= 0 or not np.allclose([along @ along, across @ across, along @ across], [1, 1, 0], atol=0.005):
         raise _UnfitError(
             f"has pixels of {_join(spacing)} mm along {_join(orientation)}, which cannot be; repair its header."
         )
@@ -559,12 +566,11 @@ def _slice(file: Path, number: int, layout: _Layout, attributes: dict[str, Any])
     if not np.isfinite([slope, intercept]).all():
         raise _UnfitError(f"has the slope {slope} and intercept {intercept}; repair it.")
     thickness = attributes.get("SpacingBetweenSlices") or attributes.get("SliceThickness") or 0
-    frame = _Frame(file, number, str(attributes.get("SOPInstanceUID", "")), *layout, slope, intercept)
     return _Slice(
-        frame=frame,
-        series_uid=str(attributes.get("SeriesInstanceUID", "")),
-        patient=str(attributes.get("PatientID", "")).strip(),
-        modality=str(attributes.get("Modality", "")),
+        frame=_Frame(file, number, _text(attributes, "SOPInstanceUID"), *layout, slope, intercept),
+        series_uid=_text(attributes, "SeriesInstanceUID"),
+        patient=_text(attributes, "PatientID"),
+        modality=_text(attributes, "Modality"),
         size=(int(attributes["Columns"]), int(attributes["Rows"])),
         spacing=spacing,
         origin=geometry["ImagePositionPatient"],
@@ -583,7 +589,7 @@ def _part_tags(attributes: dict[str, Any]) -> tuple[tuple[str, str], ...]:
     if "DimensionIndexValues" in attributes:
         indices = enumerate(_values(attributes["DimensionIndexValues"]), start=1)
         tags.update({f"dimension {number}": str(value) for number, value in indices})
-        tags["instance"] = str(attributes.get("InstanceNumber"))
+        tags["instance"] = _text(attributes, "InstanceNumber")
     return tuple(tags.items())
 
 
@@ -591,8 +597,8 @@ def _values(value: Any) -> list[Any]:
     return [] if value is None else list(value) if isinstance(value, (list, tuple, MultiValue)) else [value]
 
 
-def _text(header: Any, keyword: str) -> str:
-    return str(header.get(keyword) or "").strip(" \0")
+def _text(attributes: dict[str, Any], keyword: str) -> str:
+    return str(attributes.get(keyword, "")).strip(" \0")
 
 
 def _name(uid: str, part: str) -> str:
@@ -643,8 +649,9 @@ def _find(files: Iterable[Path], resample: bool, keep_single: bool = False) -> F
         else:
             parts += _sort_series(some, resample, passed)
     if not keep_single and any(len(part.slices) > 1 for part in parts):
-        passed["single slice"] += [part.slices[0].frame.file for part in parts if len(part.slices) == 1]
-        parts = [part for part in parts if len(part.slices) > 1]
+        strays = [len(part.slices) == 1 and not part.error for part in parts]
+        passed["single slice"] += [x.slices[0].frame.file for x, stray in zip(parts, strays, strict=True) if stray]
+        parts = [part for part, stray in zip(parts, strays, strict=True) if not stray]
     owners = Counter(folder for part in parts for folder in {x.frame.file.parent for x in part.slices})
     found = []
     for part in parts:
@@ -655,9 +662,13 @@ def _find(files: Iterable[Path], resample: bool, keep_single: bool = False) -> F
         try:
             if part.error:
                 raise ValueError(part.error)
-            found.append(_assemble(path, part, resample))
+            found.append(_assemble(path, part))
         except ValueError as e:
             failures.append((path, str(e)))
+    if any(frame.start is None for series in found for frame in series.frames):
+        # ITK changes the working directory while it loads a module at its first use, so that files of relative paths
+        # are not there for other threads (SCIInstitute/ShapeWorks#2315); threads read voxels, but do not list them.
+        _ = itk.ImageFileReader, itk.PyBuffer
     found.sort(key=lambda series: series.path)
     for series in found:
         _keep(series.path, resample, series)
@@ -698,8 +709,8 @@ def _plane(one: _Slice) -> str:
 def _axes(one: _Slice) -> NDArray[np.float64]:
     """Return the directions of columns' numbers, rows' numbers and slices, (3, 3)."""
     along, across = np.reshape(one.orientation, (2, 3))
-    normal = np.cross(along, across)
-    return np.stack([along, across, normal / np.linalg.norm(normal)], axis=1)
+    axes = np.stack([along, across, np.cross(along, across)], axis=1)
+    return axes / np.linalg.norm(axes, axis=0)
 
 
 def _split(slices: list[_Slice], name: str, resample: bool) -> list[_Part]:
@@ -795,7 +806,7 @@ def _check_upright(slices: Sequence[_Slice]) -> None:
         )
 
 
-def _assemble(path: str, part: _Part, resample: bool) -> DicomSeries:
+def _assemble(path: str, part: _Part) -> DicomSeries:
     """Make a volume of slices that are in order."""
     first, count = part.slices[0], len(part.slices)
     places = _places(part.slices)
@@ -807,16 +818,19 @@ def _assemble(path: str, part: _Part, resample: bool) -> DicomSeries:
         _check_upright(part.slices)
     except ValueError as e:
         step = float(np.median(np.diff(places[:, 2])))
-        count = int(places[-1, 2] / step + 1e-3) + 1
-        if count > _MOST_TIMES * len(part.slices):
-            raise ValueError(f"{e} On an even grid it would have {count} slices, which is too many.") from e
         shifts = np.round(places[:, :2] / first.spacing, 6)
         low = np.floor(shifts.min(axis=0))
         shifts -= low
         origin = origin + _axes(first)[:, :2] @ (low * first.spacing)
         fill = -1024.0 if first.modality == "CT" else 0.0
         grid = _Grid((rows, columns), places[:, 2] / step, shifts[:, ::-1], fill)
+        count = int(places[-1, 2] / step + 1e-3) + 1
         columns, rows = np.add(np.ceil(shifts.max(axis=0)).astype(int), (columns, rows)).tolist()
+        if columns * rows * count > _MOST_TIMES * np.prod(first.size) * len(part.slices):
+            size = f"{columns} x {rows} x {count}"
+            raise ValueError(
+                f"{e} Resampled it would have {size} voxels, more than {_MOST_TIMES} times as many."
+            ) from e
     return DicomSeries(
         path=path,
         folder=_folder(part.slices),
@@ -854,19 +868,18 @@ def _resample(
 
 def _read_frames(frames: Iterable[_Frame], size: tuple[int, int]) -> Iterator[NDArray[np.float64]]:
     """Read the values of slices of (rows, columns)."""
-    with tempfile.TemporaryDirectory() as scratch:
-        for file, some in groupby(frames, key=lambda frame: frame.file):
-            unpacked = None
-            for frame in some:
-                if frame.start is not None:
-                    stored = _load(frame, size)
-                else:
-                    unpacked = _unpack(file, Path(scratch), size) if unpacked is None else unpacked
-                    stored = unpacked[frame.number]
-                if frame.inverted:
-                    top = np.iinfo(frame.dtype).max >> frame.shifts[1]
-                    stored = (-1 if frame.dtype[1] == "i" else top) - stored
-                yield np.multiply(stored, frame.slope, dtype=np.float64) + frame.intercept
+    for file, some in groupby(frames, key=lambda frame: frame.file):
+        unpacked = None
+        for frame in some:
+            if frame.start is None:
+                unpacked = _unpack(file, size) if unpacked is None else unpacked
+                stored = unpacked[frame.number]
+            else:
+                stored = _load(frame, size)
+            if frame.inverted:
+                top = -1 if frame.dtype[1] == "i" else np.iinfo(frame.dtype).max >> frame.shifts[1]
+                stored = np.subtract(top, stored, dtype=np.int64)
+            yield np.multiply(stored, frame.slope, dtype=np.float64) + frame.intercept
 
 
 def _load(frame: _Frame, size: tuple[int, int]) -> NDArray[Any]:
@@ -879,21 +892,22 @@ def _load(frame: _Frame, size: tuple[int, int]) -> NDArray[Any]:
     return ((stored << left) >> right if left or right else stored).reshape(size)
 
 
-def _unpack(file: Path, scratch: Path, size: tuple[int, int]) -> NDArray[Any]:
-    """Unpack compressed voxels as they are stored.
+def _unpack(file: Path, size: tuple[int, int]) -> NDArray[Any]:
+    """Unpack the compressed voxels of all frames as they are stored.
 
     GDCM applies the slope of the first frame to all of them and inverts MONOCHROME1, so it is given a copy with no more
     than the voxels and their layout.
     """
-    copy = scratch / "packed.dcm"
-    with _quiet():
-        header = pydicom.dcmread(file, force=True, specific_tags=[*_PIXELS, "SOPInstanceUID", "PixelData"])
-        sop_class = _PLAIN[int(header.get("NumberOfFrames") or 1) > 1]
-        header.SOPClassUID = header.file_meta.MediaStorageSOPClassUID = sop_class
-        header.PhotometricInterpretation = "MONOCHROME2"
-        header.save_as(copy)
-    try:
-        return np.reshape(itk.array_from_image(itk.imread(str(copy))), (-1, *size))
-    except (RuntimeError, ValueError) as e:
-        syntax = header.file_meta.TransferSyntaxUID.name
-        raise ValueError(f"{file} cannot be unpacked: GDCM does not know {syntax}, or it is damaged.") from e
+    with tempfile.TemporaryDirectory() as scratch:
+        copy = Path(scratch, "packed.dcm")
+        with _quiet():
+            header = pydicom.dcmread(file, force=True, specific_tags=[*_PIXELS, "SOPInstanceUID", "PixelData"])
+            sop_class = _PLAIN[int(header.get("NumberOfFrames") or 1) > 1]
+            header.SOPClassUID = header.file_meta.MediaStorageSOPClassUID = sop_class
+            header.PhotometricInterpretation = "MONOCHROME2"
+            header.save_as(copy)
+        try:
+            return np.reshape(itk.array_from_image(itk.imread(str(copy))), (-1, *size))
+        except (RuntimeError, ValueError) as e:
+            syntax = header.file_meta.TransferSyntaxUID.name
+            raise ValueError(f"{file} cannot be unpacked: GDCM does not know {syntax}, or it is damaged.") from e

@@ -123,9 +123,9 @@ def write_slices(
     """
     folder.mkdir(parents=True, exist_ok=True)
     uid = uid or generate_uid()
-    start = len(list(folder.iterdir()))
+    start, signed = len(list(folder.iterdir())), bool(stored.min() < 0)
     for k in range(stored.shape[2]):
-        header = _header(stored[:, :, k].T, modality, CLASSES[modality][0], uid, syntax)
+        header = _header(stored[:, :, k].T, modality, CLASSES[modality][0], uid, syntax, signed)
         header.update(_geometry(affine @ _shift(k)))
         header.InstanceNumber = k + 1
         if modality != "MR":
@@ -145,7 +145,7 @@ def write_enhanced(
 ) -> str:
     """Write stored values (i, j, k) as the frames of one file; ``change(group, k)`` has a frame's functional groups."""
     uid = uid or generate_uid()
-    header = _header(stored.T, modality, CLASSES[modality][1], uid, ExplicitVRLittleEndian)
+    header = _header(stored.T, modality, CLASSES[modality][1], uid, ExplicitVRLittleEndian, bool(stored.min() < 0))
     header.NumberOfFrames = stored.shape[2]
     place = _geometry(affine)
     orientation, measures = Dataset(), Dataset()
@@ -193,7 +193,7 @@ def save(header: Dataset, file: Path) -> None:
         header.save_as(file, write_like_original=False)
 
 
-def _header(frames: NDArray[Any], modality: str, sop_class: str, uid: str, syntax: str) -> Dataset:
+def _header(frames: NDArray[Any], modality: str, sop_class: str, uid: str, syntax: str, signed: bool) -> Dataset:
     header = Dataset()
     header.file_meta = FileMetaDataset()
     header.file_meta.TransferSyntaxUID = syntax
@@ -204,9 +204,9 @@ def _header(frames: NDArray[Any], modality: str, sop_class: str, uid: str, synta
     header.Rows, header.Columns = frames.shape[-2:]
     header.SamplesPerPixel, header.PhotometricInterpretation = 1, "MONOCHROME2"
     header.BitsAllocated, header.BitsStored, header.HighBit = 16, 16, 15
-    header.PixelRepresentation = int(frames.min() < 0)
+    header.PixelRepresentation = int(signed)
     order = ">" if syntax == ExplicitVRBigEndian else "<"
-    header.PixelData = frames.astype(f"{order}{'i' if frames.min() < 0 else 'u'}2").tobytes()
+    header.PixelData = frames.astype(f"{order}{'i' if signed else 'u'}2").tobytes()
     header["PixelData"].VR = "OW"
     return header
 

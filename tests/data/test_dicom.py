@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import pickle
 import shutil
 import struct
+import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
 
@@ -384,6 +387,14 @@ def test_a_broken_series_is_a_named_failure_and_the_others_are_found(tmp_path: P
     assert f"{tmp_path / 'head' / '000024.dcm'} is cut off" in reasons["head"]
 
 
+def test_a_single_slice_beside_volumes_that_is_broken_is_a_failure(tmp_path: Path) -> None:
+    write_slices(tmp_path / "good", STORED, AXIAL)
+    write_slices(tmp_path / "bad", STORED[:, :, :2], AXIAL, setting(PixelSpacing=lambda k: [1, k]))
+    found = find_series(tmp_path)
+    assert [series.path for series in found.series] == [str(tmp_path / "good")]
+    assert [path for path, _ in found.failures] == [str(tmp_path / "bad")]
+
+
 PARTS: dict[str, Change] = {
     "acquisition 2": setting(AcquisitionNumber=2),
     "temporal position 2": setting(TemporalPositionIdentifier=2),
@@ -541,7 +552,7 @@ def test_a_resampled_volume_does_not_grow_beyond_bounds(tmp_path: Path) -> None:
         affine = AXIAL.copy()
         affine[2, 3] += place
         write_slices(tmp_path, STORED[:, :, :1], affine, uid="1.2.3")
-    with pytest.raises(ValueError, match="it would have 1001 slices, which is too many"):
+    with pytest.raises(ValueError, match="it would have 10 x 8 x 1001 voxels, more than 8 times"):
         read_series(tmp_path, resample=True)
 
 
@@ -704,6 +715,22 @@ def test_a_real_slice_is_the_same_in_each_compression(tmp_path: Path, name: str)
         voxels.append(read_series(tmp_path / one).read())
     np.testing.assert_array_equal(*voxels)
     np.testing.assert_array_equal(voxels[0][:, :, 0].T, pydicom.dcmread(tmp_path / "MR_small/MR_small.dcm").pixel_array)
+
+
+def test_threads_read_compressed_slices_at_once_and_leave_warnings_as_they_were(tmp_path: Path) -> None:
+    write_slices(tmp_path, STORED[:, :, :6], AXIAL)
+    pack(tmp_path, "RLE")
+    series, filters = read_series(tmp_path), list(warnings.filters)
+    with ThreadPoolExecutor(8) as pool:
+        for voxels in pool.map(lambda _: series.read(), range(24)):
+            np.testing.assert_array_equal(voxels, HU[:, :, :6])
+    assert warnings.filters == filters
+
+
+def test_another_process_can_read_a_series_that_it_is_given(tmp_path: Path) -> None:
+    write_slices(tmp_path, STORED, AXIAL)
+    content = pickle.dumps(read_series(tmp_path))
+    np.testing.assert_array_equal(pickle.loads(content).read(), HU)
 
 
 def test_compressed_frames_have_a_slope_each(tmp_path: Path) -> None:
