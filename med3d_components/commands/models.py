@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -101,7 +102,10 @@ def run_bundle(run_id: str, bundle: Path, configs: Sequence[str], options: Mappi
     for name in given:
         check_known(name, known, f"the {run_id} of {bundle.name}")
     try:
-        run(run_id, config_file=[str(file) for file in files], **given)
+        with warnings.catch_warnings():
+            # MONAI warns that configs are code, which the help of these commands says of zips.
+            warnings.filterwarnings("ignore", "parsing config_file")
+            run(run_id, config_file=[str(file) for file in files], **given)
     except RuntimeError as error:
         raise root_cause(error) from None
 

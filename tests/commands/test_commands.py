@@ -99,8 +99,31 @@ def test_a_bundle_that_is_not_there_and_a_zip_without_a_place_for_results_are_re
         evaluate(str(tmp_path / "model.zip"), str(tmp_path))
 
 
+def run(*arguments: object) -> tuple[int, str]:
+    """Run the command line; return its exit code and its last line of output or, if it failed, of errors."""
+    command = [sys.executable, "-m", "med3d_components", *map(str, arguments)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
+    return done.returncode, (done.stderr if done.returncode else done.stdout).splitlines()[-1]
+
+
 def test_the_command_line_ends_in_one_line_and_exit_code_1(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "med3d_components", "segment", "--model", str(tmp_path), "--input", "x"]
-    done = subprocess.run([*command, "--output", "y"], cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
-    assert done.returncode == 1
-    assert done.stderr == f"error: {tmp_path} holds no model.pt, nor does its models/; train first.\n"
+    told = f"error: {tmp_path} holds no model.pt, nor does its models/; train first."
+    assert run("segment", "--model", tmp_path, "--input", "x", "--output", "y") == (1, told)
+
+
+def test_a_broken_scan_makes_the_exit_code_1_until_it_is_mended(trained: Path, data: Path, tmp_path: Path) -> None:
+    scans, out = tmp_path / "scans", tmp_path / "out"
+    scans.mkdir()
+    for case in (0, 1):
+        shutil.copy(data / "Scans" / "imagesTr" / f"case_{case}.nii.gz", scans)
+    whole = (scans / "case_1.nii.gz").read_bytes()
+    (scans / "case_1.nii.gz").write_bytes(whole[: len(whole) // 2])
+    command = ("segment", "--model", trained, "--input", scans, "--output", out)
+    code, line = run(*command)
+    assert code == 1
+    assert re.fullmatch(r"error: 1 of 2 scans have no result\. case_1: .+case_1\.nii\.gz is cut off.+", line)
+    before = (out / "case_0_seg.nii.gz").stat().st_mtime_ns
+    (scans / "case_1.nii.gz").write_bytes(whole)
+    assert run(*command) == (0, f"{out}/scans.csv")
+    assert (out / "case_0_seg.nii.gz").stat().st_mtime_ns == before
+    assert (out / "case_1_seg.nii.gz").is_file()
