@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from ignite.engine import Engine
 from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedEvaluator
@@ -117,6 +118,7 @@ class ScanJob(Job):
                 f"output_dir is {output_dir}, in {dataset_dir}, where a result would be read as a scan; name another."
             )
         self.table = self.folder / "scans.csv"
+        self.lock = FileLock(self.folder / ".lock", is_singleton=True)
         self.rows = self._read()
         made_by = json.dumps([__version__, options], sort_keys=True, default=str).encode()
         self.made_by = hashlib.sha256(made_by + (_hash([Path(model)]) if Path(model).is_file() else b""))
@@ -130,7 +132,9 @@ class ScanJob(Job):
 
         Raises:
             FileExistsError: if a file that is not of this program has the name of a result.
+            ValueError: if another run writes into the folder.
         """
+        self._claim()
         known = [self.folder / name for name in self._files_of(case)]
         if strange := [path for path in self._results(case) if path not in known]:
             raise FileExistsError(
@@ -162,14 +166,35 @@ class ScanJob(Job):
         start = glob.escape(str(self.folder / case))
         return [Path(path) for end in (f"_{self.postfix}*", "_overlay.png") for path in sorted(glob.glob(start + end))]
 
+    def finish(self) -> None:
+        """End the job, and let other runs write into the folder.
+
+        Raises:
+            IncompleteError: if a case has failed.
+        """
+        self.lock.release(force=True)
+        super().finish()
+
+    def _claim(self) -> None:
+        """Keep other runs out of the folder, and read what they have written until now."""
+        if self.lock.is_locked:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.lock.acquire(timeout=0)
+        except Timeout:
+            raise ValueError(f"Another run writes into {self.folder}; wait for its end, or name another one.") from None
+        self.rows = self._read()
+
     def _write(self, case: str, row: Mapping[str, Any]) -> None:
+        self._claim()
         self.rows[case] = dict(row)
         write_table(self.table, list(self.rows.values()), first=RESULT)
 
     def _read(self) -> dict[str, dict[str, Any]]:
         if not self.table.is_file():
             return {}
-        with self.table.open(newline="", encoding="utf-8") as file:
+        with self.table.open(newline="", encoding="utf-8-sig") as file:  # Excel puts a mark in front
             rows = list(csv.DictReader(file))
         if any("case" not in row or "fingerprint" not in row for row in rows):
             raise ValueError(f"{self.table} is not a table of this version; move it, or name another output_dir.")

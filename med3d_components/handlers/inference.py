@@ -101,6 +101,8 @@ class ScanReport(CaseCollector):
             volumes = self._volumes(output["pred"], self.classes)
             row = {f"{name} ml": volume for name, volume in volumes.items()}
             row |= {**_box(output["pred"]), "implausible": self._find_implausible(case, volumes)}
+            if getattr(item.get("image"), "meta", {}).get("spacing_assumed"):
+                row["implausible"] = "; ".join(filter(None, ["the voxel size is assumed", row["implausible"]]))
             image, overlay = (output[name][0].float().cpu() for name in ("image", "overlay"))
             shown = {"title": case, "image": image, "pred": overlay}
             draw_overlays(self.job.folder / f"{case}_overlay.png", [shown], self.classes)

@@ -11,6 +11,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
+from filelock import FileLock
 from monai.bundle import ConfigWorkflow
 
 from med3d_components.job import IncompleteError
@@ -168,3 +169,26 @@ def test_an_implausible_mask_is_said(
         assert ("of which the training labels have" in caplog.text) == implausible
         (row,) = read_table(out / "scans.csv")
         assert bool(row["implausible"]) == implausible
+
+
+def test_a_table_that_excel_has_saved_is_read_and_one_of_something_else_is_refused(
+    bundle: Path, scans: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    infer(bundle, scans, out)
+    before, table = masks(out), out / "scans.csv"
+    table.write_bytes(b"\xef\xbb\xbf" + table.read_bytes().replace(b"\n", b"\r\n"))
+    infer(bundle, scans, out)
+    assert masks(out) == before
+    table.write_text("name;volume\nscan_0;3\n")
+    with pytest.raises(ValueError, match=r"scans\.csv is not a table of this version; move it, or name another"):
+        infer(bundle, scans, out)
+    assert masks(out) == before
+
+
+def test_two_runs_do_not_write_into_one_folder(bundle: Path, scans: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    with FileLock(out / ".lock"), pytest.raises(ValueError, match=r"^Another run writes into .+out; wait for its end"):
+        infer(bundle, scans, out)
+    assert names(out) == {".lock"}
