@@ -34,7 +34,7 @@ def label_volumes(
         >>> from med3d_components.data import SegmentationDatalist
         >>> datalist = SegmentationDatalist("3DSeg-8/Task09_Spleen")
         >>> list(label_volumes(datalist.training, datalist.classes))
-        ['spleen']
+        ['class 1']
     """
     if isinstance(classes, Mapping):
         parts = {name: [item for item in data if item["domain"] == name] for name in classes}

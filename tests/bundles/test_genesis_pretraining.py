@@ -49,7 +49,7 @@ def test_the_published_network_trains_is_evaluated_restores_and_starts_the_other
 
     inference = ("run", "inference", "--config_file", bundle / "configs" / "inference.json", "--dataset_dir")
     run_bundle(*inference, data / "imagesTr", cwd=tmp_path)
-    assert names(bundle / "eval" / "inference") == {f"case_{case}_restored.nii.gz" for case in range(4)}
+    assert names(bundle / "eval" / "inference") == {"scans.csv", *(f"case_{case}_restored.nii.gz" for case in range(4))}
     restored = nib.load(bundle / "eval" / "inference" / "case_0_restored.nii.gz")
     assert (restored.shape, restored.get_data_dtype()) == ((32, 28, 24), np.float32)
     assert 2 < restored.get_fdata().min() < restored.get_fdata().max() < 400  # HU again, no longer 0 to 1

@@ -52,7 +52,8 @@ def test_an_encoder_goes_from_pre_training_to_the_coarse_and_the_fine_network(
         inference = ("run", "inference", "--config_file", bundle / "configs" / "inference.json")
         run_bundle(*inference, "--dataset_dir", data / "imagesTr" / "case_0.nii.gz", cwd=tmp_path)
         found = names(bundle / "eval" / "inference")
-        assert found == {"scans.csv", "case_0_seg.nii.gz", "case_0_overlay.png"}
+        ends = ("_seg.nii.gz", "_seg.ctbl", "_seg.label.txt", "_overlay.png")
+        assert found == {"scans.csv", *(f"case_0{end}" for end in ends)}
         mask = nib.load(bundle / "eval" / "inference" / "case_0_seg.nii.gz")
         assert (mask.shape, set(np.unique(mask.get_fdata())) <= {0, 1}) == ((24, 28, 20), True)
 

@@ -69,7 +69,8 @@ def test_train_from_an_encoder_evaluate_and_infer_from_the_root_inside_and_elsew
 
     inference = ("run", "inference", "--config_file", bundle / "configs" / "inference.json")
     run_bundle(*inference, "--dataset_dir", data / "imagesTr", "--components", "None", cwd=tmp_path)
-    scans = {f"case_{case}{ending}" for case in range(6) for ending in ("_seg.nii.gz", "_overlay.png")}
+    endings = ("_seg.nii.gz", "_seg.ctbl", "_seg.label.txt", "_overlay.png")
+    scans = {f"case_{case}{ending}" for case in range(6) for ending in endings}
     assert names(bundle / "eval" / "inference") == {"scans.csv", *scans}
     mask = nib.load(bundle / "eval" / "inference" / "case_0_seg.nii.gz")
     assert (mask.shape, set(np.unique(mask.get_fdata())) <= {0, 1, 2}) == ((24, 28, 20), True)

@@ -47,7 +47,8 @@ def read_table(path: Path) -> list[dict[str, str]]:
 
 
 def names(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir()}
+    """Return what a user sees in a folder."""
+    return {path.name for path in folder.iterdir() if not path.name.startswith(".")}
 
 
 def write_data(folder: Path) -> Path:
