@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import csv
 import errno
-import glob
 import hashlib
 import json
 import logging
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,8 +34,8 @@ logger = logging.getLogger(__name__)
 
 FATAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 """What the next scan would meet as well: the disk is full, or cannot be written."""
-RESULT = ("case", "image", "error")
-"""First columns of the table."""
+COLUMNS = ("case", "image", "error", "fingerprint")
+"""The first ones of the table, which it always has."""
 
 
 class IncompleteError(ValueError):
@@ -58,7 +58,7 @@ class Job:
         self.failures: dict[str, str] = {}
         for case, item in self.items.items():
             if "error" in item:
-                self.fail(case, item["error"])
+                Job.fail(self, case, item["error"])
         self.pending = [item for case, item in self.items.items() if case not in self.failures]
 
     def begin(self, case: str) -> None:
@@ -86,14 +86,16 @@ class Job:
 class ScanJob(Job):
     """A job that writes files per scan, knows which it wrote before, and leaves all others alone.
 
-    Results that were made from the same weights, options and scan stay. Other results of a scan that is done again are
-    moved to ``previous/N``. A file that is in the way but not in the table is not of this program, and the scan fails.
+    The files of a scan are written into a folder of their own and moved to their places together, so that a run that
+    is killed leaves no half of a result. Results that were made from the same weights, options and scan stay; others
+    are moved to ``previous/N`` when their scan is done again, or fails. A file in the way that the table does not name
+    is not of this program, and the scan fails.
 
     Args:
         items: the scans, each with "image" and "case".
         dataset_dir: what was listed.
         output_dir: folder of the results.
-        output_postfix: the files of a case are named ``CASE_POSTFIX`` and an ending, or ``CASE_overlay.png``.
+        partial_dir: folder in it into which the files of the scan at hand are written.
         model: file of the weights.
         options: all that decides a result beside the weights.
 
@@ -107,11 +109,12 @@ class ScanJob(Job):
         items: Sequence[Mapping[str, Any]],
         dataset_dir: str | os.PathLike[str],
         output_dir: str | os.PathLike[str],
-        output_postfix: str,
+        partial_dir: str | os.PathLike[str],
         model: str | os.PathLike[str],
         options: Mapping[str, Any],
     ) -> None:
-        self.folder, self.postfix = Path(output_dir), output_postfix
+        super().__init__(items)
+        self.folder, self.partial = Path(output_dir), Path(partial_dir)
         source = Path(dataset_dir).resolve()
         if source.is_dir() and self.folder.resolve().is_relative_to(source):
             raise ValueError(
@@ -122,49 +125,48 @@ class ScanJob(Job):
         self.rows = self._read()
         made_by = json.dumps([__version__, options], sort_keys=True, default=str).encode()
         self.made_by = hashlib.sha256(made_by + (_hash([Path(model)]) if Path(model).is_file() else b""))
-        super().__init__(items)
         self.pending = [item for item in self.pending if not self._is_done(item)]
         if kept := len(self.items) - len(self.pending) - len(self.failures):
             logger.info("%d of %d scans have their result already, and are left as they are.", kept, len(self.items))
 
     def begin(self, case: str) -> None:
-        """Move the earlier results of a case aside.
+        """Prepare for the files of a case.
 
         Raises:
-            FileExistsError: if a file that is not of this program has the name of a result.
             ValueError: if another run writes into the folder.
         """
         self._claim()
-        known = [self.folder / name for name in self._files_of(case)]
-        if strange := [path for path in self._results(case) if path not in known]:
-            raise FileExistsError(
-                f"{strange[0]} is in the way, and was not written by this program; move it, or name another output_dir"
-            )
-        if moved := move_aside(known, self.folder / "previous"):
-            logger.info("The earlier result of %s was moved to %s.", case, moved)
+        shutil.rmtree(self.partial, ignore_errors=True)
 
     def keep(self, case: str, row: Mapping[str, Any]) -> None:
-        """Add the row of a case whose files are written, and write the table.
+        """Move the files of a case to their places, and add its row to the table.
 
         Args:
             case: its name.
             row: what the table says of it.
         """
-        names = ";".join(path.relative_to(self.folder).as_posix() for path in self._results(case))
-        fingerprint = self._fingerprint(self.items[case])
-        head = {"case": case, "image": self.items[case]["image"], "error": ""}
-        self._write(case, {**head, **row, "files": names, "fingerprint": fingerprint})
+        made = sorted(path for path in self.partial.rglob("*") if path.is_file())
+        names = [path.relative_to(self.partial).as_posix() for path in made]
+        if strange := [name for name in names if name not in self._files(case) and (self.folder / name).exists()]:
+            reason = "is in the way, and scans.csv does not name it as a result; move it, or name another output_dir."
+            return self.fail(case, f"{self.folder / strange[0]} {reason}")
+        self._set_aside(case)
+        head = {"case": case, "image": self.items[case]["image"]}
+        done = {**head, "fingerprint": self._fingerprint(self.items[case]), **row, "files": _join(names)}
+        # Known as this program's, should the next lines be the last.
+        self._write(case, {**head, "error": "The run was stopped before its end.", "files": done["files"]})
+        for path, name in zip(made, names, strict=True):
+            (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+            path.replace(self.folder / name)
+        self._write(case, done)
+        return None
 
     def fail(self, case: str, reason: str) -> None:
-        """Keep and log why a case has no result, and write the table."""
+        """Keep and log why a case has no result, and write the table; an earlier result is moved aside."""
         super().fail(case, reason)
-        earlier = {"files": files} if (files := self.rows.get(case, {}).get("files")) else {}
-        self._write(case, {"case": case, "image": self.items[case]["image"], "error": reason, **earlier})
-
-    def _results(self, case: str) -> list[Path]:
-        """Return what there is of the files that the result of a case has or may have."""
-        start = glob.escape(str(self.folder / case))
-        return [Path(path) for end in (f"_{self.postfix}*", "_overlay.png") for path in sorted(glob.glob(start + end))]
+        self._claim()
+        self._set_aside(case)
+        self._write(case, {"case": case, "image": self.items[case]["image"], "error": reason})
 
     def finish(self) -> None:
         """End the job, and let other runs write into the folder.
@@ -172,11 +174,15 @@ class ScanJob(Job):
         Raises:
             IncompleteError: if a case has failed.
         """
-        self.lock.release(force=True)
+        if self.failures:
+            self._claim()  # which may not have begun
+        if self.lock.is_locked:
+            shutil.rmtree(self.partial, ignore_errors=True)
+            self.lock.release(force=True)
         super().finish()
 
     def _claim(self) -> None:
-        """Keep other runs out of the folder, and read what they have written until now."""
+        """Keep other runs out of the folder, read what they have written, and tell of scans that failed unread."""
         if self.lock.is_locked:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -184,28 +190,40 @@ class ScanJob(Job):
             self.lock.acquire(timeout=0)
         except Timeout:
             raise ValueError(f"Another run writes into {self.folder}; wait for its end, or name another one.") from None
-        self.rows = self._read()
+        # A scan that failed may have another name now, as a DICOM series that was repaired.
+        images = {item["image"] for item in self.items.values()}
+        earlier = self._read().items()
+        self.rows = {case: row for case, row in earlier if not (row.get("error") and row["image"] in images)}
+        for case, reason in self.failures.items():
+            self._write(case, {"case": case, "image": self.items[case]["image"], "error": reason})
+
+    def _set_aside(self, case: str) -> None:
+        """Move the files of an earlier result to another folder."""
+        if moved := move_aside([self.folder / name for name in self._files(case)], self.folder / "previous"):
+            logger.info("The earlier result of %s was moved to %s.", case, moved)
 
     def _write(self, case: str, row: Mapping[str, Any]) -> None:
-        self._claim()
         self.rows[case] = dict(row)
-        write_table(self.table, list(self.rows.values()), first=RESULT)
+        write_table(self.table, list(self.rows.values()), first=COLUMNS)
 
     def _read(self) -> dict[str, dict[str, Any]]:
         if not self.table.is_file():
             return {}
-        with self.table.open(newline="", encoding="utf-8-sig") as file:  # Excel puts a mark in front
-            rows = list(csv.DictReader(file))
-        if any("case" not in row or "fingerprint" not in row for row in rows):
+        try:
+            with self.table.open(newline="", encoding="utf-8-sig") as file:  # Excel puts a mark in front
+                rows = list(csv.DictReader(file))
+        except (UnicodeDecodeError, csv.Error):
+            rows = [{}]
+        if not all(row.keys() >= {"case", "image", "fingerprint"} for row in rows):
             raise ValueError(f"{self.table} is not a table of this version; move it, or name another output_dir.")
         return {row["case"]: {key: value for key, value in row.items() if value} for row in rows}
 
-    def _files_of(self, case: str) -> list[str]:
-        return [name for name in self.rows.get(case, {}).get("files", "").split(";") if name]
+    def _files(self, case: str) -> list[str]:
+        return _split(self.rows.get(case, {}).get("files", ""))
 
     def _is_done(self, item: Mapping[str, Any]) -> bool:
-        row = self.rows.get(str(item["case"]), {})
-        if "fingerprint" not in row or not all((self.folder / name).is_file() for name in self._files_of(item["case"])):
+        row, files = self.rows.get(str(item["case"]), {}), self._files(item["case"])
+        if "fingerprint" not in row or not files or not all((self.folder / name).is_file() for name in files):
             return False
         return bool(row["fingerprint"] == self._fingerprint(item))
 
@@ -276,6 +294,21 @@ class ScanEvaluator(SupervisedEvaluator):
                 self.job.fail(case, reason)
         engine.state.batch, engine.state.output = [], []
         return engine.state.output
+
+
+def _join(names: Sequence[str]) -> str:
+    """Write names into one field of a table.
+
+    Example:
+        >>> _join(["a_seg.nii.gz", "b;100%_seg.nii.gz"])
+        'a_seg.nii.gz;b%3B100%25_seg.nii.gz'
+    """
+    return ";".join(name.replace("%", "%25").replace(";", "%3B") for name in names)
+
+
+def _split(field: str) -> list[str]:
+    """Read the names of :func:`_join`."""
+    return [name.replace("%3B", ";").replace("%25", "%") for name in field.split(";") if name]
 
 
 def _hash(paths: Iterable[Path]) -> bytes:

@@ -27,7 +27,7 @@ def read_settings(
 
     Raises:
         FileNotFoundError: if there is no such file and no default, or it lies in ``models/`` there.
-        ValueError: if the file is not JSON, or was written by version 0.1.
+        ValueError: if the file is not JSON, was written by version 0.1, or lacks an entry of the default.
 
     Example:
         >>> read_settings("models/settings.json", default={"depth": 50})
@@ -43,11 +43,13 @@ def read_settings(
         return dict(default)
     try:
         settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as e:
+    except (json.JSONDecodeError, UnicodeDecodeError) as e:
         raise ValueError(f"{path} is not valid JSON ({e}); restore it, it belongs to model.pt beside it.") from e
-    if "network" not in settings:
+    if not isinstance(settings, dict) or "network" not in settings:
         raise ValueError(
             f"{path} was written by version 0.1, which this version cannot read; use that one, or train again."
         )
+    if missing := [name for name in ("bundle", *(default or ())) if name not in settings]:
+        raise ValueError(f"{path} lacks {', '.join(missing)}; restore it, it belongs to model.pt beside it.")
     wanted: dict[str, Any] = settings.get(part, settings)
     return wanted

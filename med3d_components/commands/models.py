@@ -12,9 +12,10 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from med3d_components.settings import read_settings
-from med3d_components.utils.causes import root_cause
+from med3d_components.utils.causes import own_cause
 from med3d_components.utils.command_line import check_known
 from med3d_components.utils.option_help import option_names
+from med3d_components.utils.options import OPTIONS, PATHS, check_value, is_expression
 
 __all__ = ["Model", "find_bundle", "open_model", "run_bundle"]
 
@@ -99,15 +100,20 @@ def run_bundle(run_id: str, bundle: Path, configs: Sequence[str], options: Mappi
         raise FileNotFoundError(f"{missing[0]} does not exist.")
     known = set().union(*(option_names(json.loads(file.read_text(encoding="utf-8"))) for file in files))
     given = {name: value for name, value in options.items() if value is not None}
-    for name in given:
+    for name, value in given.items():
         check_known(name, known, f"the {run_id} of {bundle.name}")
+        if OPTIONS[name].kind in PATHS:
+            # Absolute, so that MONAI takes no beginning of a name for an expression.
+            given[name] = str(Path(check_value(name, str(value))).absolute())
+        elif isinstance(value, str) and is_expression(value):
+            raise ValueError(f"{name} is {value!r}, which MONAI would evaluate; name a value.")
     try:
         with warnings.catch_warnings():
             # MONAI warns that configs are code, which the help of these commands says of zips.
             warnings.filterwarnings("ignore", "parsing config_file")
             run(run_id, config_file=[str(file) for file in files], **given)
     except RuntimeError as error:
-        raise root_cause(error) from None
+        raise own_cause(error) from None
 
 
 def _unpack(path: Path, folder: Path) -> Path:

@@ -105,7 +105,7 @@ class ScanReport(CaseCollector):
                 row["implausible"] = "; ".join(filter(None, ["the voxel size is assumed", row["implausible"]]))
             image, overlay = (output[name][0].float().cpu() for name in ("image", "overlay"))
             shown = {"title": case, "image": image, "pred": overlay}
-            draw_overlays(self.job.folder / f"{case}_overlay.png", [shown], self.classes)
+            draw_overlays(self.job.partial / f"{case}_overlay.png", [shown], self.classes)
         self.job.keep(case, {**row, "seconds": round(time.perf_counter() - self.start_time, 2)})
 
     def write(self, engine: Engine) -> None:

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Iterator
 from types import TracebackType
 
-__all__ = ["explain", "root_cause", "root_line", "show_cause"]
+__all__ = ["explain", "own_cause", "root_cause", "root_line", "show_cause"]
 
 PACKAGE = __name__.partition(".")[0]
 
@@ -100,6 +100,11 @@ def root_cause(error: BaseException) -> BaseException:
     """
     *_, root = _chain(error, handled=False)
     return root
+
+
+def own_cause(error: BaseException) -> BaseException:
+    """Return the outermost error of this package that an error was raised from, its :func:`root_cause` if none is."""
+    return next((each for each in _chain(error) if _own_line(each) is not None), root_cause(error))
 
 
 def root_line(error: BaseException) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 import fire
 
 from med3d_components.utils.causes import explain
-from med3d_components.utils.help import command_help, overview, read_declaration
+from med3d_components.utils.help import Declaration, command_help, overview, read_declaration
 
 __all__ = ["check_known", "run_commands"]
 
@@ -69,8 +69,34 @@ def _run_command(reference: str, program: str, argv: list[str], about: str | Non
         for argument in argv:
             if argument.startswith("--"):
                 check_known(argument[2:].split("=")[0], known, program)
+    argv = _quote_texts(argv, declaration)
     module, _, name = reference.partition(":")
     fire.Fire(getattr(importlib.import_module(module), name), command=argv, name=program)
+
+
+def _quote_texts(argv: Sequence[str], declaration: Declaration) -> list[str]:
+    """Quote what is typed for texts: Fire would cut a path off at ``#``, and make a number of one of digits.
+
+    Example:
+        >>> from med3d_components.utils.help import Parameter
+        >>> path = Declaration("", (Parameter("path", "str", None, ""), Parameter("count", "int", "1", "")), None)
+        >>> _quote_texts(["2024#1", "--count", "3"], path), _quote_texts(["--path", "007", "--path=a,b"], path)
+        (["'2024#1'", '--count', '3'], ['--path', "'007'", "--path='a,b'"])
+    """
+    texts = {option.name for option in declaration.options if option.kind == "str"}
+    unnamed = iter(declaration.options)
+    quoted, expected = [], ""
+    for argument in argv:
+        name, equals, value = argument.partition("=")
+        if argument.startswith("--"):
+            expected = name[2:].replace("-", "_")
+            quoted.append(f"{name}={value!r}" if equals and expected in texts else argument)
+            expected = "" if equals else expected
+        else:
+            expected = expected or getattr(next(unnamed, None), "name", "")
+            quoted.append(repr(argument) if expected in texts else argument)
+            expected = ""
+    return quoted
 
 
 def check_known(name: str, known: Collection[str], where: str) -> None:

@@ -63,6 +63,13 @@ def infer(bundle: Path, scans: Path, out: Path, **options: Any) -> None:
         raise root_cause(error) from None
 
 
+class FreshLock(FileLock):
+    """A lock that nobody holds."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(f"{arguments[0]}.fresh", is_singleton=True)
+
+
 def masks(out: Path) -> dict[str, int]:
     """Return the time of each mask."""
     return {path.name.removesuffix("_seg.nii.gz"): path.stat().st_mtime_ns for path in out.glob("*_seg.nii.gz")}
@@ -125,7 +132,7 @@ def test_a_file_of_somebody_else_is_left_alone(bundle: Path, scans: Path, tmp_pa
     out = tmp_path / "out"
     out.mkdir()
     (out / "scan_1_seg.nii.gz").write_bytes(b"a reference")
-    with pytest.raises(IncompleteError, match=r"^1 of 4 .+scan_1_seg\.nii\.gz is in the way, and was not written by"):
+    with pytest.raises(IncompleteError, match=r"^1 of 4 .+scan_1_seg\.nii\.gz is in the way, and scans\.csv does not"):
         infer(bundle, scans, out)
     assert (out / "scan_1_seg.nii.gz").read_bytes() == b"a reference"
     assert masks(out).keys() == {"scan_0", "scan_1", "scan_2", "scan_3"}
@@ -140,6 +147,69 @@ def test_results_are_not_written_where_they_would_be_read_as_scans(bundle: Path,
         ):
             infer(bundle, scans, out)
     assert names(scans) == before
+
+
+@pytest.mark.parametrize("when", ["before the picture", "before the row"])
+def test_a_run_that_is_killed_leaves_no_half_of_a_result_in_the_way(
+    bundle: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    out = tmp_path / "out"
+    infer(bundle, scans / "scan_0.nii.gz", out)
+    (done,) = masks(out)
+
+    def kill(*arguments: Any, **options: Any) -> None:
+        raise SystemExit
+
+    with monkeypatch.context() as patch:
+        if when == "before the picture":
+            patch.setattr("med3d_components.handlers.inference.draw_overlays", kill)
+        else:
+            patch.setattr(Path, "replace", kill)
+        with pytest.raises(BaseException, match=""):
+            infer(bundle, scans, out)
+    monkeypatch.setattr("med3d_components.job.FileLock", FreshLock)  # that of a dead process is free
+    assert masks(out).keys() == {done}
+    infer(bundle, scans, out)
+    assert masks(out).keys() == {"scan_0", "scan_1", "scan_2", "scan_3"}
+    assert names(out / "previous" / "1") if (out / "previous").exists() else True
+
+
+def test_a_first_run_in_which_all_fails_can_be_repeated(bundle: Path, tmp_path: Path) -> None:
+    scans, out = tmp_path / "scans", tmp_path / "out"
+    scans.mkdir()
+    (scans / "a.nii.gz").write_text("no volume")
+    for _ in range(2):
+        with pytest.raises(IncompleteError, match=r"a\.nii\.gz is not a readable NIfTI file"):
+            infer(bundle, scans, out)
+    write_scan(scans / "a.nii.gz", 0)
+    infer(bundle, scans, out)
+    assert [row["error"] for row in read_table(out / "scans.csv")] == [""]
+
+
+def test_the_earlier_result_of_a_scan_that_fails_now_moves_aside(bundle: Path, scans: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    infer(bundle, scans, out)
+    (scans / "scan_1.nii.gz").write_text("no volume")
+    with pytest.raises(IncompleteError, match=r"^1 of 4"):
+        infer(bundle, scans, out)
+    assert masks(out).keys() == {"scan_0", "scan_2", "scan_3"}
+    assert "scan_1_seg.nii.gz" in names(out / "previous" / "1")
+
+
+def test_names_that_begin_alike_or_hold_a_separator_keep_their_results_apart(bundle: Path, tmp_path: Path) -> None:
+    scans, out = tmp_path / "scans", tmp_path / "out"
+    scans.mkdir()
+    for number, name in enumerate(("p1", "p1_segment", "p1_seg_b", "a;b%")):
+        write_scan(scans / f"{name}.nii.gz", number)
+    infer(bundle, scans, out)
+    before = masks(out)
+    (out / "p1_seg.nii.gz").unlink()
+    infer(bundle, scans, out)
+    after = masks(out)
+    assert after.keys() == before.keys() == {"p1", "p1_segment", "p1_seg_b", "a;b%"}
+    assert {name for name in after if after[name] != before[name]} == {"p1"}
+    infer(bundle, scans, out, output_postfix="pred")
+    assert (out / "p1_pred.nii.gz").is_file()
 
 
 def test_a_full_disk_stops_the_job(bundle: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,9 +250,10 @@ def test_a_table_that_excel_has_saved_is_read_and_one_of_something_else_is_refus
     table.write_bytes(b"\xef\xbb\xbf" + table.read_bytes().replace(b"\n", b"\r\n"))
     infer(bundle, scans, out)
     assert masks(out) == before
-    table.write_text("name;volume\nscan_0;3\n")
-    with pytest.raises(ValueError, match=r"scans\.csv is not a table of this version; move it, or name another"):
-        infer(bundle, scans, out)
+    for content in (b"name;volume\nscan_0;3\n", "case,image,fingerprint\nM\u00fcller,a,b\n".encode("cp1252")):
+        table.write_bytes(content)
+        with pytest.raises(ValueError, match=r"scans\.csv is not a table of this version; move it, or name another"):
+            infer(bundle, scans, out)
     assert masks(out) == before
 
 

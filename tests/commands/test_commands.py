@@ -15,7 +15,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from med3d_components.__main__ import COMMANDS
 from med3d_components.commands import classify, evaluate, segment, train
+from med3d_components.utils import run_commands
 from scripts.commands.pack_bundles import pack_bundle
 from tests.bundles.workflow import copy_bundle, leave_model, read_table, write_data
 from tests.conftest import ROOT
@@ -127,3 +129,61 @@ def test_a_broken_scan_makes_the_exit_code_1_until_it_is_mended(trained: Path, d
     assert run(*command) == (0, f"{out}/scans.csv")
     assert (out / "case_0_seg.nii.gz").stat().st_mtime_ns == before
     assert (out / "case_1_seg.nii.gz").is_file()
+
+
+def test_folders_of_any_name_are_taken_as_they_are_typed(trained: Path, data: Path, tmp_path: Path) -> None:
+    scan = data / "Scans" / "imagesTr" / "case_0.nii.gz"
+    for name in ("2024", "a,b", "None", "@eaDir", "%x", "$open('pwned','w').name", "sp ace"):
+        (tmp_path / name).mkdir()
+        shutil.copy(scan, tmp_path / name)
+    for number, name in enumerate(("2024", "a,b", "None", "@eaDir", "%x", "$open('pwned','w').name", "sp ace")):
+        arguments = ["segment", "--model", str(trained), "--input", name, f"--output=o{number}"]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(tmp_path)
+            run_commands(COMMANDS, None, arguments)
+        assert (tmp_path / f"o{number}" / "case_0_seg.nii.gz").is_file()
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_a_number_sign_in_a_path_is_refused_and_takes_no_other_folder(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("scans", "scans#2", "model"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(SystemExit):
+        run_commands(COMMANDS, None, ["segment", str(trained), str(tmp_path / "scans#2"), str(tmp_path / "out")])
+    assert "scans#2, but MONAI's configs take # for part of an id" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        run_commands(COMMANDS, None, ["segment", f"--model={tmp_path / 'model'}#1", "--input", "x", "--output", "y"])
+    assert "model#1 is no folder" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_text_is_not_evaluated(trained: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"^output_postfix is '\$1', which MONAI would evaluate"):
+        segment(str(trained), str(tmp_path), str(tmp_path / "out"), output_postfix="$1")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"null", "was written by version 0.1"),
+        ('{"network": {}, "bundle": "M\u00fcller"}'.encode("latin-1"), "is not valid JSON"),
+        (b'{"network": {}}', "lacks bundle"),
+        (b'{"network": {"task": "segmentation"}, "bundle": "lung_segmentation"}', "lacks classes, spacing, roi_size"),
+    ],
+)
+def test_settings_that_are_none_are_told_in_one_line(
+    content: bytes, message: str, trained: Path, tmp_path: Path
+) -> None:
+    model = Path(shutil.copytree(trained / "models", tmp_path / "model"))
+    (model / "settings.json").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        segment(str(model), str(tmp_path), str(tmp_path / "out"))
+
+
+def test_a_model_that_is_cut_off_is_told_in_one_line(trained: Path, data: Path, tmp_path: Path) -> None:
+    model = Path(shutil.copytree(trained / "models", tmp_path / "model"))
+    (model / "model.pt").write_bytes((model / "model.pt").read_bytes()[:1000])
+    with pytest.raises(ValueError, match=r"model\.pt is damaged"):
+        segment(str(model), str(data / "Scans" / "imagesTr"), str(tmp_path / "out"))

@@ -38,7 +38,7 @@ def test_each_segmented_scan_has_a_row_with_volume_and_box_in_the_world_and_a_pi
     for item in items:
         Path(item["image"]).write_bytes(b"")
     engine.add_event_handler(Events.ITERATION_STARTED, lambda: setattr(engine.state, "batch", items))
-    job = ScanJob(items, tmp_path / "a.nii.gz", tmp_path, "seg", tmp_path / "model.pt", {})
+    job = ScanJob(items, tmp_path / "a.nii.gz", tmp_path, tmp_path / ".partial", tmp_path / "model.pt", {})
     ScanReport(job, ["background", "liver", "tumour"]).attach(engine)
     for _ in range(2):
         engine.run([0])
