@@ -163,9 +163,9 @@ class ScanJob(Job):
 
     def fail(self, case: str, reason: str) -> None:
         """Keep and log why a case has no result, and write the table; an earlier result is moved aside."""
-        super().fail(case, reason)
         self._claim()
         self._set_aside(case)
+        super().fail(case, reason)
         self._write(case, {"case": case, "image": self.items[case]["image"], "error": reason})
 
     def finish(self) -> None:
@@ -195,6 +195,7 @@ class ScanJob(Job):
         earlier = self._read().items()
         self.rows = {case: row for case, row in earlier if not (row.get("error") and row["image"] in images)}
         for case, reason in self.failures.items():
+            self._set_aside(case)
             self._write(case, {"case": case, "image": self.items[case]["image"], "error": reason})
 
     def _set_aside(self, case: str) -> None:

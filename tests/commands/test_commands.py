@@ -174,12 +174,12 @@ def test_text_is_not_evaluated(trained: Path, tmp_path: Path) -> None:
     ],
 )
 def test_settings_that_are_none_are_told_in_one_line(
-    content: bytes, message: str, trained: Path, tmp_path: Path
+    content: bytes, message: str, trained: Path, data: Path, tmp_path: Path
 ) -> None:
     model = Path(shutil.copytree(trained / "models", tmp_path / "model"))
     (model / "settings.json").write_bytes(content)
     with pytest.raises(ValueError, match=message):
-        segment(str(model), str(tmp_path), str(tmp_path / "out"))
+        segment(str(model), str(data / "Scans" / "imagesTr"), str(tmp_path / "out"))
 
 
 def test_a_model_that_is_cut_off_is_told_in_one_line(trained: Path, data: Path, tmp_path: Path) -> None:
