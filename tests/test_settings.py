@@ -9,8 +9,12 @@ from med3d_components.utils import write_json
 
 
 def test_settings_come_back_as_written(tmp_path: Path) -> None:
-    write_json(tmp_path / "settings.json", {"network": {"depth": 10}, "spacing": {"a": [1.0, 1.0, 2.5]}})
-    assert read_settings(tmp_path / "settings.json") == {"network": {"depth": 10}, "spacing": {"a": [1.0, 1.0, 2.5]}}
+    settings = {"bundle": "tiny", "network": {"depth": 10}, "spacing": {"a": [1.0, 1.0, 2.5]}}
+    write_json(tmp_path / "settings.json", settings)
+    assert read_settings(tmp_path / "settings.json") == settings
+    assert read_settings(tmp_path / "settings.json", part="network") == {"depth": 10}
+    with pytest.raises(ValueError, match=r"settings\.json lacks roi_size; restore it"):
+        read_settings(tmp_path / "settings.json", default={"network": {}, "roi_size": [8, 8, 8]})
 
 
 def test_the_default_stands_in_for_a_missing_file_only(tmp_path: Path) -> None:
