@@ -738,9 +738,9 @@ def _check_copies(pairs: Sequence[tuple[_Slice, _Slice]]) -> None:
     for size, some in groupby(pairs, key=lambda pair: pair[0].size):
         group = list(some)
         planes = (_read_frames([pair[side].frame for pair in group], size[::-1]) for side in (0, 1))
-        for pair, *two in zip(group, *planes, strict=True):
+        for (one, other), *two in zip(group, *planes, strict=True):
             if not np.array_equal(*two):
-                raise _twins_error(*pair, "voxels")
+                raise _twins_error(one, other, "voxels")
 
 
 def _twins_error(one: _Slice, other: _Slice, what: str) -> ValueError:
