@@ -168,7 +168,7 @@ def list_images(path: str | os.PathLike[str], resample: bool = False) -> list[di
             below = place.rpartition("::")[2]
         else:
             below = Path(place).relative_to(path).as_posix()
-        name = Path(path).absolute().name if below == "." else below
+        name = Path(os.path.abspath(path)).name if below == "." else below
         names = chain([name, f"{name}_dicom"], (f"{name}_dicom_{number}" for number in count(2)))
         name = next(name for name in names if name not in items)
         items[name] = {"image": place, "case": name, "error": reason}

@@ -144,8 +144,9 @@ def test_each_broken_series_is_an_item_of_its_own_name(tmp_path: Path, monkeypat
     for number, place in enumerate(("", "DICOM", "p::1", "q::1", "DICOM_dicom")):
         folder = tmp_path / "DICOM" / place
         write_series(folder, np.zeros((4, 5, 6)), np.eye(4), series_uid=f"1.2.{number}", leave_out={2})
-    monkeypatch.chdir(tmp_path)
-    for root in (tmp_path / "DICOM", Path("DICOM")):
+    (tmp_path / "DICOM" / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "DICOM" / "below")
+    for root in (tmp_path / "DICOM", Path("..")):
         items = list_images(root)
         assert all("misses slices" in item["error"] for item in items)
         assert {item["case"]: item["image"] for item in items} == {
