@@ -237,7 +237,7 @@ class ImageDatalist:
         for note in found.notes:
             logger.warning("%s", note)
         if found.failures:
-            raise ValueError(" ".join(found.failures.values()))
+            raise ValueError(" ".join(dict.fromkeys(found.failures.values())))
         if len(found.scans) < 2:
             raise ValueError(f"{folder} holds one volume; at least 2 are needed, one to validate on.")
         self.name = folder.name

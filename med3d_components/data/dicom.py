@@ -72,8 +72,8 @@ _TAGS = [
     *_PIXELS,
     *_GEOMETRY,
     *(keyword for keywords in _PARTS.values() for keyword in keywords),
-    *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "Modality", "PatientID", "RescaleSlope"),
-    *("RescaleIntercept", "ModalityLUTSequence", "SliceThickness", "SpacingBetweenSlices"),
+    *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "PatientID", "Modality"),
+    *("RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "SliceThickness", "SpacingBetweenSlices"),
     "InstanceNumber",
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
 ]
@@ -112,6 +112,7 @@ class _Slice(NamedTuple):
 
     frame: _Frame
     series_uid: str
+    study: str
     patient: str
     modality: str
     size: tuple[int, int]
@@ -249,8 +250,10 @@ def find_series(root: str | os.PathLike[str], resample: bool = False) -> FoundSe
     Slices of one SeriesInstanceUID make a volume, in however many folders they lie. Where several share a position they
     are told apart by AcquisitionNumber, TemporalPositionIdentifier, EchoTime, EchoNumbers, DiffusionBValue, ImageType,
     or an index of a multi-frame file, whichever makes each part a volume, and by two or three of these if none does.
-    Localizers, objects that are no images and copies of a slice are passed over. So is a single slice beside volumes;
-    where there is nothing else, it is a volume of its SliceThickness.
+    Localizers, objects that are no images and copies of a slice are passed over. So is a single slice of a study (or,
+    where StudyInstanceUID is missing, of a folder) that holds a volume; any other is a volume of its SliceThickness.
+    Slices of several patients or studies under one UID are a failure, and so are two slices of one SOPInstanceUID that
+    differ.
 
     Links are followed, a folder that was seen already is not entered again, and hidden files are left out.
 
@@ -357,7 +360,7 @@ def _walk(root: Path, unreadable: list[tuple[str, str]]) -> Iterator[Path]:
     seen: set[str] = set()
 
     def report(error: OSError) -> None:
-        unreadable.append((str(error.filename), f"{error.filename} cannot be opened ({error.strerror})."))
+        unreadable.append((str(Path(error.filename)), f"{error.filename} cannot be opened ({error.strerror})."))
 
     for folder, folders, files in os.walk(root, followlinks=True, onerror=report):
         if (real := os.path.realpath(folder)) in seen:
@@ -569,6 +572,7 @@ def _slice(file: Path, number: int, layout: _Layout, attributes: dict[str, Any])
     return _Slice(
         frame=_Frame(file, number, _text(attributes, "SOPInstanceUID"), *layout, slope, intercept),
         series_uid=_text(attributes, "SeriesInstanceUID"),
+        study=_text(attributes, "StudyInstanceUID"),
         patient=_text(attributes, "PatientID"),
         modality=_text(attributes, "Modality"),
         size=(int(attributes["Columns"]), int(attributes["Rows"])),
@@ -644,12 +648,16 @@ def _find(files: Iterable[Path], resample: bool, keep_single: bool = False) -> F
     failures += [(str(file), error) for uid, (file, error) in broken.items() if uid not in slices]
     parts = []
     for uid, some in slices.items():
-        if uid in broken:
-            parts.append(_Part(some, error=broken[uid][1]))
-        else:
+        try:
+            if uid in broken:
+                raise ValueError(broken[uid][1])
+            _check_one_study(some)
             parts += _sort_series(some, resample, passed)
-    if not keep_single and any(len(part.slices) > 1 for part in parts):
-        strays = [len(part.slices) == 1 and not part.error for part in parts]
+        except ValueError as e:
+            parts.append(_Part(some, error=str(e)))
+    if not keep_single:
+        whole = {_study(x) for part in parts if len(part.slices) > 1 for x in part.slices}
+        strays = [len(part.slices) == 1 and not part.error and _study(part.slices[0]) in whole for part in parts]
         passed["single slice"] += [x.slices[0].frame.file for x, stray in zip(parts, strays, strict=True) if stray]
         parts = [part for part, stray in zip(parts, strays, strict=True) if not stray]
     owners = Counter(folder for part in parts for folder in {x.frame.file.parent for x in part.slices})
@@ -678,12 +686,14 @@ def _find(files: Iterable[Path], resample: bool, keep_single: bool = False) -> F
 
 def _sort_series(slices: list[_Slice], resample: bool, passed: dict[str, list[Path]]) -> list[_Part]:
     """Sort the slices of one UID into volumes, and what is none among them into ``passed``."""
-    known: dict[_Slice, _Slice] = {}
+    known: dict[tuple[str | Path, int], _Slice] = {}
+    copies = []
     for one in slices:
-        file = Path() if one.frame.instance_uid else one.frame.file
-        key = one._replace(frame=one.frame._replace(file=file, start=None))
-        if known.setdefault(key, one) is not one:
-            passed["copy of a slice"].append(one.frame.file)
+        first = known.setdefault((one.frame.instance_uid or one.frame.file, one.frame.number), one)
+        if first is not one:
+            copies.append((first, one))
+    _check_copies(copies)
+    passed["copy of a slice"] += [one.frame.file for _, one in copies]
     directions: list[list[_Slice]] = []
     for one in known.values():
         for others in directions:
@@ -700,6 +710,44 @@ def _sort_series(slices: list[_Slice], resample: bool, passed: dict[str, list[Pa
     if len(set(names)) < len(names):  # two volumes as well as one that is broken
         directions, names = [list(known.values())], [""]
     return [part for name, others in zip(names, directions, strict=True) for part in _split(others, name, resample)]
+
+
+def _study(one: _Slice) -> tuple[str, str]:
+    return one.study or str(one.frame.file.parent), one.patient
+
+
+def _check_one_study(slices: Iterable[_Slice]) -> None:
+    """Refuse slices of several patients or studies, as they are where UIDs were replaced by a constant."""
+    for key, name in (("patient", "patients (PatientID)"), ("study", "studies (StudyInstanceUID)")):
+        firsts = {getattr(one, key): one for one in reversed(list(slices)) if getattr(one, key)}
+        if len(firsts) > 1:
+            files = sorted(one.frame.file for one in firsts.values())
+            places = sorted({file.parent for file in files})
+            uid = next(iter(firsts.values())).series_uid or "none"
+            raise ValueError(
+                f"{', '.join(map(str, places if len(places) == len(files) else files))} are of different {name}, but "
+                f"have one SeriesInstanceUID, {uid}; give each a UID of its own, or its folder alone."
+            )
+
+
+def _check_copies(pairs: Sequence[tuple[_Slice, _Slice]]) -> None:
+    """Refuse slices of one SOPInstanceUID that differ in place or voxels, in whichever way these are packed."""
+    for one, other in pairs:
+        if one._replace(frame=other.frame, study=other.study, patient=other.patient) != other:
+            raise _twins_error(one, other, "headers")
+    for size, some in groupby(pairs, key=lambda pair: pair[0].size):
+        group = list(some)
+        planes = (_read_frames([pair[side].frame for pair in group], size[::-1]) for side in (0, 1))
+        for (one, other), *two in zip(group, *planes, strict=True):
+            if not np.array_equal(*two):
+                raise _twins_error(one, other, "voxels")
+
+
+def _twins_error(one: _Slice, other: _Slice, what: str) -> ValueError:
+    return ValueError(
+        f"{one.frame.file} and {other.frame.file} have one SOPInstanceUID, but their {what} differ; keep the files of "
+        "one of the two, or give each a UID of its own."
+    )
 
 
 def _plane(one: _Slice) -> str:

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from med3d_components.data.splits import draw_fold, draw_patients
-from med3d_components.data.volumes import case_name, list_scans, open_scan
+from med3d_components.data.volumes import case_name, list_images, open_scan
 from med3d_components.utils.checks import is_number
 
 __all__ = ["NoduleDatalist", "list_nodules", "nodule_volume"]
@@ -126,15 +126,16 @@ def list_nodules(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
         path: a folder with a ``dataset.json``, in which "malignancy" may be missing; or a volume, or a folder of some.
 
     Returns:
-        Items as those of :class:`NoduleDatalist`, without "label" and "malignancy". The errors are the same, too.
+        Items as those of :class:`NoduleDatalist`, without "label" and "malignancy". The errors are the same, too. What
+        should be a volume but is none is an item with "error", see :func:`list_images`.
     """
     listing = Path(path) / "dataset.json"
     if listing.is_file():
         return _items(listing, _read_json(listing)[1])
-    found = list_scans(Path(path).absolute())
-    for line in (*found.notes, *found.failures.values()):
-        logger.warning("%s", line)
-    return [_item(listing, {"image": image, "patient": case}, case) for case, image in found.scans.items()]
+    return [
+        item if "error" in item else _item(listing, {"image": item["image"], "patient": item["case"]}, item["case"])
+        for item in list_images(Path(path).absolute())
+    ]
 
 
 def nodule_volume(item: Mapping[str, Any]) -> float:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import glob
 import gzip
+import json
 import logging
 import os
 import struct
@@ -19,6 +20,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache, partial
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,10 +56,12 @@ logger = logging.getLogger(__name__)
 
 NIFTI = (".nii", ".nii.gz")
 ENDINGS = (*NIFTI, ".nrrd", ".mha", ".mhd")
-MASK_SUFFIXES = ("_seg", "_label", "_mask", "-label")
+MASK_SUFFIXES = ("_seg", "_label", "_mask", "-label", "_segmentation", "-segmentation", "_labels", ".seg")
 """Ends of the names of masks that lie beside their scans."""
-RESULTS = ("scans.csv", "predictions.csv")
-"""Tables that an inference writes into the folder of its results."""
+SEGMENTATION = ".seg.nrrd"
+"""Ending of a 3D Slicer segmentation, which is no scan wherever it lies."""
+LABELS = ("labelsTr", "labelsTs")
+"""Folders of labels in the layout of the Medical Segmentation Decathlon."""
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 GZIP = 31
 """What zlib calls 32 KiB of window below gzip's header and checksum."""
@@ -89,7 +93,8 @@ def list_scans(path: str | os.PathLike[str], masks: bool = False, resample: bool
     The name of a file is its path below the folder without the ending, such as ``patient_1/ct``, and that of a DICOM
     series its SeriesInstanceUID; they depend on nothing else that the folder holds. Links are followed, each folder is
     visited once. Left out, and noted, are other files, dangling links, the masks that lie beside a scan as
-    ``NAME_seg``, and results of an earlier inference: what its ``scans.csv`` names, with an ending such as ``_seg``.
+    ``NAME_seg``, all ``.seg.nrrd`` files, the folders of labels of a Medical Segmentation Decathlon task, and the
+    results of an earlier inference that its ``scans.csv`` names. Scans that share a name are failures, all of them.
 
     Args:
         path: of the file, series or folder.
@@ -98,7 +103,6 @@ def list_scans(path: str | os.PathLike[str], masks: bool = False, resample: bool
 
     Raises:
         FileNotFoundError: if there is no such file or folder, or no scan in it.
-        ValueError: if two scans have one name.
 
     Example:
         >>> list(list_scans("LUNA16").scans)[:2]
@@ -108,13 +112,19 @@ def list_scans(path: str | os.PathLike[str], masks: bool = False, resample: bool
     named: dict[str, str] = {}
     passed_over: list[str] = []
     if root.is_dir():
-        _walk(root, found)
-        named = _name_files(root, found, masks)
+        _walk(root, found, masks)
+        places = _name_files(root, found, masks)
         series, failures, passed_over = find_series(root, resample)
         found.failures.update(failures)
         for one in series:
-            if (twin := named.setdefault(one.name, one.path)) != one.path:
-                raise ValueError(f"{twin} and {one.path} have one name, {one.name}; move one of them away.")
+            places[one.name].append(one.path)
+        for name, twins in places.items():
+            if len(twins) > 1:
+                reason = f"{' and '.join(twins)} have one name, {name}, so that one result would overwrite the other; "
+                found.failures.update(dict.fromkeys(twins, f"{reason}rename one, or move it away."))
+        named = {name: twins[0] for name, twins in places.items() if len(twins) == 1}
+    elif _is_volume(root) and not masks and _is_segmentation(root):
+        found.left_out[MASK].append(root.name)
     elif _is_volume(root):
         named = {case_name(root): str(root)}
     elif not root.exists() and "::" in str(path):
@@ -132,8 +142,8 @@ def list_scans(path: str | os.PathLike[str], masks: bool = False, resample: bool
 def list_images(path: str | os.PathLike[str], resample: bool = False) -> list[dict[str, str]]:
     """List scans as items ``{"image": path, "case": name}`` for inference, see :func:`list_scans`.
 
-    What is left out is logged. What should be a DICOM series but is none is an item too, named by its path or UID, with
-    the reason under "error".
+    What is left out is logged. What should be a scan but is none is an item too, with the reason under "error" and a
+    name of its own: its path below the folder, the folder's name if it is that itself, or the UID of its series.
 
     Args:
         path: of the file, series or folder.
@@ -141,7 +151,7 @@ def list_images(path: str | os.PathLike[str], resample: bool = False) -> list[di
 
     Raises:
         FileNotFoundError: if there is no scan.
-        ValueError: if two scans have one name.
+        ValueError: if there are but scans of one name.
 
     Example:
         >>> list_images("imagesTs/patient_2.nii.gz")
@@ -150,12 +160,19 @@ def list_images(path: str | os.PathLike[str], resample: bool = False) -> list[di
     scans, failures, notes = list_scans(path, resample=resample)
     for note in notes:
         logger.warning("%s", note)
-    items = [{"image": place, "case": name} for name, place in scans.items()]
+    if not scans and len(failures) > len(reasons := set(failures.values())) == 1:
+        raise ValueError(*reasons)
+    items = {name: {"image": place, "case": name} for name, place in scans.items()}
     for place, reason in failures.items():
-        below = place.removeprefix(str(Path(path))).rpartition("::")[2]
-        name = below.strip(os.sep).replace(os.sep, "/") or Path(path).absolute().name
-        items.append({"image": place, "case": f"{name}_dicom" if name in scans else name, "error": reason})
-    return items
+        if "::" in place and not os.path.lexists(place):
+            below = place.rpartition("::")[2]
+        else:
+            below = Path(place).relative_to(path).as_posix()
+        name = Path(os.path.abspath(path)).name if below == "." else below
+        names = chain([name, f"{name}_dicom"], (f"{name}_dicom_{number}" for number in count(2)))
+        name = next(name for name in names if name not in items)
+        items[name] = {"image": place, "case": name, "error": reason}
+    return list(items.values())
 
 
 def scan_files(path: str | os.PathLike[str]) -> list[Path]:
@@ -365,7 +382,7 @@ def read_volume(path: str | os.PathLike[str], need_spacing: bool = True) -> tupl
     """
     scan = open_scan(path, need_spacing=need_spacing)
     array = scan.voxels()
-    if Path(path).is_dir() or "::" in str(path):
+    if _on_disk(path).is_dir():
         whole = np.clip(array, -32768, 32767).astype(np.int16)
         return whole if np.array_equal(whole, array) else array, scan.affine
     small = array.dtype in (np.uint8, np.int16, np.uint16)
@@ -397,20 +414,23 @@ DANGLING = "a link to nothing|links to nothing"
 SEEN = "a link to a folder that is listed already|links to folders that are listed already"
 MASK = "the mask of another|the masks of others"
 RESULT = "a result of an earlier inference|results of an earlier inference"
+LABEL_FOLDER = "a folder of labels|folders of labels"
 
 
-def _walk(root: Path, found: _Found) -> None:
+def _walk(root: Path, found: _Found, masks: bool) -> None:
     """Find the files of volumes below a folder; links or not, each folder is entered once."""
     entered = {os.path.realpath(root)}
 
     def visit(folder: Path) -> bool:
         """Tell whether there is anything in it."""
-        empty = True
+        empty, labels = True, LABELS if not masks and _is_task(folder) else ()
         for entry in sorted(folder.iterdir()):
             if entry.name.startswith("."):
                 continue
             empty, name = False, entry.relative_to(root).as_posix()
-            if entry.is_dir():
+            if entry.is_dir() and entry.name in labels:
+                found.left_out[LABEL_FOLDER].append(name)
+            elif entry.is_dir():
                 real = os.path.realpath(entry)
                 if real in entered:
                     found.left_out[SEEN].append(name)
@@ -432,40 +452,47 @@ def _walk(root: Path, found: _Found) -> None:
     visit(root)
 
 
-def _name_files(root: Path, found: _Found, masks: bool) -> dict[str, str]:
-    """Return name to path of the files that are scans, and note the others."""
+def _is_task(folder: Path) -> bool:
+    """Tell whether a folder is a task in the layout of the Medical Segmentation Decathlon."""
+    try:
+        content = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return (
+        isinstance(content, dict)
+        and not content.keys().isdisjoint({"labels", "training"})
+        and (folder / "imagesTr").is_dir()
+    )
+
+
+def _name_files(root: Path, found: _Found, masks: bool) -> dict[str, list[str]]:
+    """Return name to paths of the files that are scans, and note the others."""
     names: dict[Path, str] = {path: _name_below(root, path) for path in found.files}
     results = _results(root, names)
     present = set(names.values())
-    named: dict[str, Path] = {}
+    named: dict[str, list[str]] = defaultdict(list)
     for path, name in names.items():
         stem = next((name.removesuffix(suffix) for suffix in MASK_SUFFIXES if name.endswith(suffix)), name)
         if path in results:
             found.left_out[RESULT].append(path.relative_to(root).as_posix())
-        elif not masks and stem != name and stem in present:
+        elif not masks and (_is_segmentation(path) or (stem != name and stem in present)):
             found.left_out[MASK].append(path.relative_to(root).as_posix())
-        elif (twin := named.setdefault(name, path)) != path:
-            raise ValueError(
-                f"{twin} and {path} have one name, so that one result would overwrite the other; rename one."
-            )
-    return {name: str(path) for name, path in named.items()}
+        else:
+            named[name].append(str(path))
+    return named
 
 
 def _results(root: Path, files: Collection[Path]) -> set[Path]:
-    """Return the files that the table of an earlier inference, in their folder or one above, accounts for."""
-    tables: dict[Path, set[str]] = {}
+    """Return the files that the table of an earlier inference, in their folder or one above, names as its results."""
+    found: set[Path] = set()
     for folder in {above for path in files for above in path.parents if above == root or root in above.parents}:
-        for table in RESULTS:
-            with suppress(OSError, UnicodeDecodeError, csv.Error), (folder / table).open(encoding="utf-8") as file:
-                tables.setdefault(folder, set()).update(row.get("case") or "" for row in csv.DictReader(file))
-    found = set()
-    for path in files:
-        for folder, cases in tables.items():
-            name = _name_below(folder, path) if folder in path.parents else ""
-            ends = [index for index, letter in enumerate(name) if letter == "_"]
-            if name not in cases and any(name[:end] in cases for end in ends):
-                found.add(path)
-    return found
+        table = folder / "scans.csv"
+        with suppress(OSError, UnicodeDecodeError, csv.Error), table.open(newline="", encoding="utf-8-sig") as file:
+            for row in csv.DictReader(file):
+                if "fingerprint" in row:  # without, it is a table of somebody else
+                    names = (row.get("files") or "").split(";")
+                    found.update(folder / name.replace("%3B", ";").replace("%25", "%") for name in names if name)
+    return found.intersection(files)
 
 
 def _name_below(folder: Path, path: Path) -> str:
@@ -474,6 +501,10 @@ def _name_below(folder: Path, path: Path) -> str:
 
 def _is_volume(path: Path) -> bool:
     return path.is_file() and path.name.lower().endswith(ENDINGS) and not path.name.startswith(".")
+
+
+def _is_segmentation(path: Path) -> bool:
+    return path.name.lower().endswith(SEGMENTATION)
 
 
 def _belongs_to_header(path: Path) -> bool:
@@ -544,7 +575,9 @@ def _open_nifti(path: Path) -> Scan:
     if stored.dtype.kind not in "iuf":
         raise ValueError(f"{path} holds voxels of type {stored.dtype}, but they must be numbers; convert it.")
     if not _is_complete(path, stored):
-        raise ValueError(f"{path} is cut off: it holds fewer bytes than its header announces; copy it anew.")
+        raise ValueError(
+            f"{path} is cut off or damaged: fewer bytes than its header announces can be read; copy it anew."
+        )
     geometry = nifti_geometry(path, need_spacing=False)
     for line in geometry.warnings:
         _warn_once(line)
@@ -554,7 +587,7 @@ def _open_nifti(path: Path) -> Scan:
         name=case_name(path),
         shape=(x, y, z),
         affine=geometry.affine,
-        read_box=partial(_read_nifti, stored),
+        read_box=partial(_read_nifti, path, stored),
         read_all=partial(_read_whole_nifti, path, stored, tuple(shape)),
         channels=shape[3] if len(shape) > 3 else 1,
         has_spacing=geometry.has_spacing,
@@ -566,9 +599,13 @@ def _check_start(stored: ArrayProxy) -> None:
         raise ValueError(f"{stored.file_like} says that its voxels begin at byte 0, in its header; convert it anew.")
 
 
-def _read_nifti(stored: ArrayProxy, box: Sequence[slice]) -> NDArray[Any]:
+def _read_nifti(path: Path, stored: ArrayProxy, box: Sequence[slice]) -> NDArray[Any]:
     _check_start(stored)
-    return np.asarray(stored[tuple(box)]).reshape([axis.stop - axis.start for axis in box])
+    try:
+        part = stored[tuple(box)]
+    except gzip.BadGzipFile:  # as it is if other bytes follow its end, which Python's gzip cannot tell from damage
+        part = _unpack(path, stored)[tuple(box)]
+    return np.asarray(part).reshape([axis.stop - axis.start for axis in box])
 
 
 def _read_whole_nifti(path: Path, stored: ArrayProxy, shape: tuple[int, ...]) -> NDArray[Any]:
@@ -582,9 +619,27 @@ def _unpack(path: Path, stored: ArrayProxy) -> NDArray[Any]:
     packed, end = path.read_bytes(), stored.offset + _bytes(stored)
     content = zlib.decompress(packed, wbits=GZIP, bufsize=end)
     if len(content) < end:  # the first of several members
-        content = gzip.decompress(packed)
+        content = b"".join(_members(path, end))
     voxels: NDArray[Any] = np.ndarray(stored.shape, stored.dtype, content, stored.offset, order="F")
     return np.asarray(apply_read_scaling(voxels, stored.slope, stored.inter))
+
+
+def _members(path: Path, end: int) -> Iterator[bytes]:
+    """Yield the content of a packed file's members up to the one that holds byte ``end``; what follows is not read.
+
+    Raises:
+        EOFError, zlib.error: if there is no such byte, or a member is cut off or damaged.
+    """
+    with path.open("rb") as file:
+        member, length, packed = zlib.decompressobj(GZIP), 0, b""
+        while length < end or not member.eof:
+            if member.eof:
+                member, packed = zlib.decompressobj(GZIP), member.unused_data
+            if not packed and not (packed := file.read(1 << 16)):
+                raise EOFError("it is cut off")
+            block, packed = member.decompress(packed), b""
+            length += len(block)
+            yield block
 
 
 def _bytes(stored: ArrayProxy) -> int:
@@ -601,10 +656,9 @@ def _is_complete(path: Path, stored: ArrayProxy) -> bool:
         recorded = struct.unpack("<I", file.read(4))[0]
     if recorded >= expected % 2**32 and recorded - expected % 2**32 < 1024:  # some writers pad the end
         return True
-    try:  # files of several gzip members record the last one's length alone, so only reading tells
-        with gzip.open(path) as file:
-            return sum(len(block) for block in iter(lambda: file.read(1 << 20), b"")) >= expected
-    except (OSError, EOFError, zlib.error):
+    try:  # a file of several members ends with the last one's length alone, or other bytes follow: only reading tells
+        return sum(map(len, _members(path, expected))) >= expected
+    except (EOFError, zlib.error):
         return False
 
 

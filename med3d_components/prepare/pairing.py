@@ -44,8 +44,8 @@ def pair_files(
 def pair_folders(images: str | os.PathLike[str], labels: str | os.PathLike[str]) -> Pairs:
     """Pair the volumes of a folder with those of the same name in another.
 
-    Where there is none, nnU-Net's ``_0000`` is left out of the image's name, and ``_seg``, ``_label``, ``_mask`` or
-    ``-label`` out of the label's.
+    Where there is none, nnU-Net's ``_0000`` is left out of the image's name, and ``_seg`` or another of
+    ``MASK_SUFFIXES`` out of the label's.
 
     Args:
         images: folder of files or DICOM series at any depth. A series has the name of its folder; below one that
@@ -79,10 +79,13 @@ def _list_files(folder: str | os.PathLike[str]) -> dict[Path, str]:
     """Return file, or DICOM series, to name of all volumes in a folder; print what is left out."""
     listing = list_scans(folder, masks=True)
     if listing.failures:
-        raise ValueError(" ".join(listing.failures.values()))
+        raise ValueError(" ".join(dict.fromkeys(listing.failures.values())))
     for note in listing.notes:
         print(note)
-    places = {name: Path(path.partition("::")[0]).relative_to(folder) for name, path in listing.scans.items()}
+    places = {
+        name: Path(path if os.path.lexists(path) else path.rpartition("::")[0]).relative_to(folder)
+        for name, path in listing.scans.items()
+    }
     tops = Counter(place.parts[:1] for place in places.values())
     named = {}
     for name, path in listing.scans.items():

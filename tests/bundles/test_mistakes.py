@@ -83,9 +83,9 @@ MANY = {
     "a broken dataset.json": training(
         "dataset_dir", "{work}/json", r".+dataset\.json must be JSON with the entries .+"
     ),
-    "a scan that is cut off": training("dataset_dir", "{work}/cut", r".+case_0\.nii\.gz is cut off: .+"),
+    "a scan that is cut off": training("dataset_dir", "{work}/cut", r".+case_0\.nii\.gz is cut off or damaged: .+"),
     "one more in a worker": training(
-        "dataset_dir", "{work}/cut", r".+case_0\.nii\.gz is cut off: .+", "--num_workers", "2"
+        "dataset_dir", "{work}/cut", r".+case_0\.nii\.gz is cut off or damaged: .+", "--num_workers", "2"
     ),
     "a folder that cannot be made": training(
         "ckpt_dir", "/proc/med3d", r"ckpt_dir is .+, but /proc cannot be written .+"

@@ -56,8 +56,8 @@ def write_series(
     """
     folder.mkdir(parents=True, exist_ok=True)
     uid = series_uid or f"1.2.826.0.1.3680043.10.1000.{zlib.crc32(str(folder).encode())}"
-    instance_uids = [f"{uid}.{number + 1}" for number in range(volume.shape[2])]
     start = len(list(folder.iterdir()))
+    instance_uids = [f"{uid}.{start + number + 1}" for number in range(volume.shape[2])]
     order = np.random.default_rng(0).permutation(volume.shape[2]) if shuffle else np.arange(volume.shape[2])
     for k in sorted(set(range(volume.shape[2])) - set(leave_out)):
         file = folder / f"{start + order[k] + 1:06}{suffix}"
@@ -200,7 +200,7 @@ def _header(frames: NDArray[Any], modality: str, sop_class: str, uid: str, synta
     header.SOPClassUID, header.SOPInstanceUID, header.Modality = sop_class, generate_uid(), modality
     header.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
     header.PatientName, header.PatientID = "Doe^Jane", "P7"
-    header.StudyInstanceUID, header.SeriesInstanceUID = generate_uid(), uid
+    header.StudyInstanceUID, header.SeriesInstanceUID = generate_uid(entropy_srcs=[uid]), uid
     header.Rows, header.Columns = frames.shape[-2:]
     header.SamplesPerPixel, header.PhotometricInterpretation = 1, "MONOCHROME2"
     header.BitsAllocated, header.BitsStored, header.HighBit = 16, 16, 15

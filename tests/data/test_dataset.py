@@ -47,5 +47,5 @@ def test_a_scan_that_is_cut_off_says_so_and_what_to_do(tmp_path: Path) -> None:
     volume = np.random.default_rng(0).normal(size=(16, 16, 16)).astype(np.float32)
     nib.save(nib.Nifti1Image(volume, np.eye(4)), path)
     path.write_bytes(path.read_bytes()[:4000])
-    with pytest.raises(DataError, match=r"scan\.nii\.gz is cut off: .+; copy it anew\.$"):
+    with pytest.raises(DataError, match=r"scan\.nii\.gz is cut off or damaged: .+; copy it anew\.$"):
         ScanDataset([{"image": str(path)}], FastLoadImaged("image"))[0]

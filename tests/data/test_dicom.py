@@ -193,6 +193,66 @@ def test_a_copy_of_a_slice_counts_once_and_is_told(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.series[0].read(), HU)
 
 
+def test_a_copy_that_is_packed_otherwise_or_lacks_the_patient_is_a_copy(tmp_path: Path) -> None:
+    write_slices(tmp_path / "a", STORED, AXIAL)
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    for file in (tmp_path / "b").iterdir():
+        header = pydicom.dcmread(file)
+        uid = header.SOPInstanceUID
+        header.compress(RLELossless)
+        header.SOPInstanceUID = uid
+        del header.PatientID, header.StudyInstanceUID
+        header.save_as(file)
+    found = find_series(tmp_path)
+    assert found.notes == [f"passed over 24 x copy of a slice, first {tmp_path / 'b' / '000001.dcm'}"]
+    np.testing.assert_array_equal(found.series[0].read(), HU)
+
+
+@pytest.mark.parametrize(("other", "step", "what"), [(STORED + 1, 0, "voxels"), (STORED, 0.75, "headers")])
+def test_two_slices_of_one_instance_uid_that_differ_are_a_failure(
+    tmp_path: Path, other: np.ndarray, step: float, what: str
+) -> None:
+    numbered = setting(SOPInstanceUID=lambda k: f"1.2.3.{k + 1}")
+    moved = AXIAL.copy()
+    moved[2, 3] += step
+    write_slices(tmp_path / "a", STORED, AXIAL, numbered, uid="1.2.3")
+    write_slices(tmp_path / "b", other, moved, numbered, uid="1.2.3")
+    good = write_slices(tmp_path / "c", STORED, AXIAL)
+    found = find_series(tmp_path)
+    assert [series.uid for series in found.series] == [good]
+    ((path, reason),) = found.failures
+    assert path == f"{tmp_path}::1.2.3"
+    files = f"{tmp_path / 'a' / '000001.dcm'} and {tmp_path / 'b' / '000001.dcm'}"
+    assert reason.startswith(f"{files} have one SOPInstanceUID, but their {what} differ; ")
+
+
+@pytest.mark.parametrize(("tag", "what"), [("PatientID", "patients"), ("StudyInstanceUID", "studies")])
+@pytest.mark.parametrize("step", [0.75, 24 * 1.5], ids=["between", "above"])
+def test_two_patients_or_studies_of_one_series_uid_are_a_failure(
+    tmp_path: Path, tag: str, what: str, step: float
+) -> None:
+    moved = AXIAL.copy()
+    moved[2, 3] += step
+    write_slices(tmp_path / "a", STORED, AXIAL, uid="1.2.3")
+    write_slices(tmp_path / "b", STORED, moved, setting(**{tag: "1.2.9"}), uid="1.2.3")
+    found = find_series(tmp_path)
+    assert found.series == []
+    ((path, reason),) = found.failures
+    assert path == f"{tmp_path}::1.2.3"
+    assert reason.startswith(f"{tmp_path / 'a'}, {tmp_path / 'b'} are of different {what} ({tag}), but have one Series")
+    np.testing.assert_array_equal(read_series(tmp_path / "a").read(), HU)
+    for file in (tmp_path / "b").iterdir():
+        file.rename(tmp_path / "a" / f"b{file.name}")
+    with pytest.raises(ValueError, match=rf"a/000001\.dcm, .*a/b000001\.dcm are of different {what}"):
+        read_series(tmp_path / "a")
+
+
+@pytest.mark.parametrize("tag", ["PatientID", "StudyInstanceUID"])
+def test_a_patient_or_study_that_some_slices_lack_is_no_contradiction(tmp_path: Path, tag: str) -> None:
+    write_slices(tmp_path, STORED, AXIAL, lambda header, k: k % 2 and setattr(header, tag, ""))
+    np.testing.assert_array_equal(read_series(tmp_path).read(), HU)
+
+
 NEARLY_AXIAL = np.eye(4)
 NEARLY_AXIAL[:3, :3] = Rotation.from_euler("z", 0.5, degrees=True).as_matrix()
 NEARLY_AXIAL = NEARLY_AXIAL @ AXIAL
@@ -306,7 +366,8 @@ def test_other_objects_localizers_and_single_slices_are_passed_over_with_a_line_
     scout = AXIAL[:, [0, 2, 1, 3]]
     write_slices(tmp_path / "ct", STORED[:, :, :1], scout, setting(ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]))
     write_slices(tmp_path / "ct", STORED[:, :, :1], scout, uid=uid)
-    write_slices(tmp_path / "stray", STORED[:, :, :1], AXIAL)
+    study = pydicom.dcmread(tmp_path / "ct" / "000001.dcm").StudyInstanceUID
+    write_slices(tmp_path / "stray", STORED[:, :, :1], AXIAL, setting(StudyInstanceUID=study))
     write_slices(tmp_path / "dose", STORED[:, :, :2], AXIAL, setting(SamplesPerPixel=3))
     found = find_series(tmp_path)
     assert [series.path for series in found.series] == [str(tmp_path / "ct")]
@@ -625,6 +686,27 @@ def test_a_single_slice_alone_is_a_volume_of_its_thickness(tmp_path: Path) -> No
     series = find_series(tmp_path).series[0]
     np.testing.assert_array_equal(series.read(), HU[:, :, :1])
     np.testing.assert_allclose(series.affine, AXIAL, atol=1e-5)
+
+
+def test_a_single_slice_is_passed_over_only_beside_a_volume_of_its_study(tmp_path: Path) -> None:
+    volume = write_slices(tmp_path / "a" / "ct", STORED, AXIAL)
+    study = pydicom.dcmread(tmp_path / "a" / "ct" / "000001.dcm").StudyInstanceUID
+    write_slices(tmp_path / "a" / "scout", STORED[:, :, :1], AXIAL, setting(StudyInstanceUID=study))
+    single = write_slices(tmp_path / "b", STORED[:, :, :1], AXIAL)
+    write_slices(tmp_path / "c", STORED[:, :, :1], AXIAL, setting(SliceThickness=None))
+    write_slices(tmp_path / "d", STORED[:, :, :2], AXIAL, setting(StudyInstanceUID=""))
+    write_slices(tmp_path / "d", STORED[:, :, :1], AXIAL, setting(StudyInstanceUID=""))
+    other = write_slices(tmp_path / "e", STORED[:, :, :1], AXIAL, setting(StudyInstanceUID=study, PatientID="P8"))
+    found = find_series(tmp_path)
+    places = {series.uid: Path(series.path).name for series in found.series}
+    assert places.pop(volume) == "ct"
+    assert places.pop(single) == "b"
+    assert places.pop(other) == "e"
+    assert list(places.values()) == ["d"]
+    assert [(path, "without SliceThickness" in reason) for path, reason in found.failures] == [(f"{tmp_path}/c", True)]
+    assert found.notes == [f"passed over 2 x single slice, first {tmp_path}/a/scout/000001.dcm"]
+    for series in found.series:
+        np.testing.assert_array_equal(read_series(series.path).read(), HU[:, :, : series.shape[2]])
 
 
 def test_a_single_slice_of_unknown_thickness_is_named(tmp_path: Path) -> None:

@@ -251,6 +251,15 @@ def write_json(folder: Path, nodules: list[dict[str, Any]]) -> Path:
     return folder
 
 
+def test_a_volume_that_cannot_be_read_is_an_item_with_the_reason(tmp_path: Path) -> None:
+    folder = write_nodules(tmp_path, [{"image": name} for name in ("x.nii", "x.nii.gz", "y.nii")])
+    (folder / "dataset.json").unlink()
+    items = {item["case"]: item for item in list_nodules(folder)}
+    assert items.pop("y") == {"image": str(folder / "y.nii"), "patient": "y", "case": "y"}
+    assert items.keys() == {"x.nii", "x.nii.gz"}
+    assert all("have one name" in item["error"] for item in items.values())
+
+
 def test_inference_lists_nodules_without_scores_or_plain_volumes(tmp_path: Path) -> None:
     folder = write_nodules(tmp_path / "a", [{"image": "x.nii", "mask": "y.nii"}, {"image": "z.nii", "patient": "p"}])
     assert list_nodules(folder) == [

@@ -8,7 +8,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from med3d_components.data.datalists import ImageDatalist
 from med3d_components.data.volumes import Header, case_name, list_images, list_scans, open_scan, read_header
+from med3d_components.prepare.pairing import pair_folders
 from med3d_components.transforms import FastLoadImaged
 from tests.data.dicom_files import write_series
 
@@ -88,19 +90,72 @@ def test_links_are_followed_and_told_where_they_lead_nowhere_or_round(tmp_path: 
 
 
 def test_masks_and_results_of_an_earlier_inference_are_no_scans(tmp_path: Path) -> None:
-    names = ("a.nii.gz", "a_seg.nii.gz", "b_seg.nii.gz", "out/a_liver.nii.gz", "out/c/d_seg.nii", "out/e_seg.nii")
+    results = ("out/a_liver.nii.gz", "out/c/d;%3B_seg.nii")
+    names = ("a.nii.gz", "a_seg.nii.gz", "b_seg.nii.gz", *results, "out/a_followup.nii", "own/p.nii", "own/p_2.nii")
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    (tmp_path / "out" / "scans.csv").write_text("case,liver ml\na,1\nc/d,2\n")
+    table = "\ufeffcase,files,fingerprint\na,a_liver.nii.gz;a_overlay.png,1f\nx,,\nc/d,c/d%3B%253B_seg.nii,2f\n"
+    (tmp_path / "out" / "scans.csv").write_text(table, encoding="utf-8")
+    (tmp_path / "own" / "scans.csv").write_text("case,sex,files\np,f,p.nii\n")
     found = list_scans(tmp_path)
-    assert list(found.scans) == ["a", "b_seg", "out/e_seg"]
+    assert list(found.scans) == ["a", "b_seg", "out/a_followup", "own/p", "own/p_2"]
     assert found.notes == [
-        "1 entry is no volume: out/scans.csv.",
+        "2 entries are no volumes: out/scans.csv, own/scans.csv.",
         "1 entry is the mask of another: a_seg.nii.gz.",
-        "2 entries are results of an earlier inference: out/a_liver.nii.gz, out/c/d_seg.nii.",
+        f"2 entries are results of an earlier inference: {', '.join(results)}.",
     ]
     assert "a_seg" in list_scans(tmp_path, masks=True).scans
+
+
+@pytest.mark.parametrize(
+    "name", ["p-label.nrrd", "p_segmentation.nii", "p-segmentation.mha", "p_labels.nii.gz", "p.seg.nrrd", "q.seg.nrrd"]
+)
+def test_a_segmentation_is_no_scan_unless_masks_are_wanted(tmp_path: Path, name: str) -> None:
+    for file in ("p.nii.gz", name):
+        (tmp_path / file).touch()
+    found = list_scans(tmp_path)
+    assert list(found.scans) == ["p"]
+    assert found.notes == [f"1 entry is the mask of another: {name}."]
+    assert list_scans(tmp_path, masks=True).scans.keys() == {"p", case_name(name)}
+    if name.startswith("p.seg"):
+        with pytest.raises(
+            FileNotFoundError, match=r"holds no volume \(1 entry is the mask of another: p\.seg\.nrrd\)"
+        ):
+            list_scans(tmp_path / name)
+
+
+def test_the_labels_of_a_decathlon_task_are_no_scans(tmp_path: Path) -> None:
+    for task in ("Task", "Other"):
+        for part in ("imagesTr/a", "labelsTr/a", "imagesTs/b", "labelsTs/b"):
+            (tmp_path / task / part).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / task / f"{part}.nii.gz").touch()
+    (tmp_path / "Task" / "dataset.json").write_text('{"labels": {"0": "background"}, "training": []}')
+    (tmp_path / "Other" / "dataset.json").write_text('{"nodules": []}')
+    found = list_scans(tmp_path / "Task")
+    assert list(found.scans) == ["imagesTr/a", "imagesTs/b"]
+    assert found.notes[1] == "2 entries are folders of labels: labelsTr, labelsTs."
+    assert len(list_scans(tmp_path).scans) == 6
+    assert len(list_scans(tmp_path, masks=True).scans) == 8
+    assert list(list_scans(tmp_path / "Task" / "labelsTr").scans) == ["a"]
+
+
+def test_each_broken_series_is_an_item_of_its_own_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number, place in enumerate(("", "DICOM", "p::1", "q::1", "DICOM_dicom")):
+        folder = tmp_path / "DICOM" / place
+        write_series(folder, np.zeros((4, 5, 6)), np.eye(4), series_uid=f"1.2.{number}", leave_out={2})
+    (tmp_path / "DICOM" / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "DICOM" / "below")
+    for root in (tmp_path / "DICOM", Path("..")):
+        items = list_images(root)
+        assert all("misses slices" in item["error"] for item in items)
+        assert {item["case"]: item["image"] for item in items} == {
+            "DICOM": str(root),
+            "DICOM_dicom": str(root / "DICOM"),
+            "DICOM_dicom_dicom": str(root / "DICOM_dicom"),
+            "p::1": str(root / "p::1"),
+            "q::1": str(root / "q::1"),
+        }
 
 
 def test_a_dicom_folder_without_a_readable_series_does_not_keep_the_others_from_being_read(tmp_path: Path) -> None:
@@ -124,11 +179,21 @@ def test_a_dicom_folder_without_a_readable_series_does_not_keep_the_others_from_
         open_scan(items[next(iter(items.keys() - {"1.2.4", "flat"}))])
 
 
-def test_two_volumes_whose_results_would_have_one_name_are_refused(tmp_path: Path) -> None:
+def test_volumes_whose_results_would_have_one_name_fail_and_the_others_are_listed(tmp_path: Path) -> None:
     for name in ("ct.nii.gz", "ct.nii"):
         (tmp_path / name).touch()
-    with pytest.raises(ValueError, match=r"ct\.nii and .*ct\.nii\.gz have one name"):
+    with pytest.raises(ValueError, match=r"ct\.nii and .*ct\.nii\.gz have one name, ct, .*; rename one"):
         list_images(tmp_path)
+    for refused in (lambda: ImageDatalist(tmp_path), lambda: pair_folders(tmp_path, tmp_path / "labels")):
+        with pytest.raises(ValueError, match=r"^[^;]* have one name, ct, [^;]*; [^;]*$"):
+            refused()
+    series = write_series(tmp_path / "series", np.zeros((4, 5, 3)), np.eye(4))
+    (tmp_path / f"{series.uid}.nii.gz").touch()
+    (tmp_path / "good.nii").touch()
+    items = {item["case"]: item for item in list_images(tmp_path)}
+    assert items.keys() == {"good", "ct.nii", "ct.nii.gz", "series", f"{series.uid}.nii.gz"}
+    assert "error" not in items.pop("good")
+    assert all("have one name" in item["error"] for item in items.values())
 
 
 @pytest.mark.parametrize(
@@ -171,6 +236,27 @@ def test_a_gzip_file_of_several_members_is_read_in_full_before_it_is_judged(tmp_
     joined.write_bytes(gzip.compress(content[:9000]) + gzip.compress(content[9000:-500]))
     with pytest.raises(ValueError, match="cut off"):
         read_header(joined)
+
+
+@pytest.mark.parametrize("behind", [b"\0" * 3000, b"trailing", b"\xff" * 200_000], ids=["zeros", "text", "much"])
+@pytest.mark.parametrize("members", [1, 2])
+def test_bytes_behind_a_packed_volume_do_no_harm_but_do_not_hide_damage(
+    tmp_path: Path, members: int, behind: bytes
+) -> None:
+    volume = np.random.default_rng(0).integers(-1000, 1000, (30, 31, 32)).astype(np.int16)
+    nib.save(nib.Nifti1Image(volume, AFFINE), tmp_path / "a.nii")
+    content, path = (tmp_path / "a.nii").read_bytes(), tmp_path / "b.nii.gz"
+    packed = b"".join(map(gzip.compress, [content] if members == 1 else [content[:9000], content[9000:]]))
+    path.write_bytes(packed + behind)
+    scan = open_scan(path)
+    np.testing.assert_array_equal(scan.voxels(), volume)
+    np.testing.assert_array_equal(scan.read(), volume)
+    np.testing.assert_array_equal(scan.read((1, 2, 3), (30, 31, 32)), volume[1:, 2:, 3:])
+    damaged = packed[:-5000] + bytes([packed[-5000] ^ 255]) + packed[-4999:]
+    for broken in (packed[:-1000] + behind, damaged + behind, packed[:-6] + behind):
+        path.write_bytes(broken)
+        with pytest.raises(ValueError, match=r"b\.nii\.gz is cut off or damaged"):
+            open_scan(path)
 
 
 @pytest.mark.parametrize("spacing", [0.0, np.nan])

@@ -38,9 +38,10 @@ def test_a_label_is_found_by_the_name_of_its_image(tmp_path: Path, image: str, l
 
 
 def test_a_dicom_series_has_the_name_of_its_folder(tmp_path: Path) -> None:
-    write_series(tmp_path / "images" / "patient.7", np.zeros((3, 4, 2)), np.eye(4))
-    labels = touch(tmp_path / "labels", "patient.7_seg.nii.gz")
-    assert list(pair_folders(tmp_path / "images", labels)) == ["patient.7"]
+    for patient in ("patient.7", "p::1"):
+        write_series(tmp_path / "images" / patient, np.zeros((3, 4, 2)), np.eye(4))
+    labels = touch(tmp_path / "labels", "patient.7_seg.nii.gz", "p::1.seg.nrrd")
+    assert sorted(pair_folders(tmp_path / "images", labels)) == ["p::1", "patient.7"]
 
 
 def test_a_series_alone_below_a_patients_folder_has_the_patients_name(tmp_path: Path) -> None:
