@@ -44,6 +44,7 @@ __all__ = [
     "case_name",
     "file_gives_spacing",
     "is_nifti",
+    "itk_affine",
     "list_images",
     "list_scans",
     "open_scan",
@@ -674,11 +675,7 @@ def _open_itk(path: Path) -> Scan:
         _warn_once(f"{path}: its header does not name its space; left-posterior-superior is taken.")
     if not fields & {"space directions", "elementspacing", "elementsize"}:
         raise ValueError(f"{path} has no valid spacing (it gives none); repair its header.")
-    affine = np.eye(4)
-    affine[:3, :3] = np.array([io.GetDirection(axis) for axis in range(3)]).T * [io.GetSpacing(n) for n in range(3)]
-    affine[:3, 3] = [io.GetOrigin(axis) for axis in range(3)]
-    affine = LPS_TO_RAS @ affine
-    check_affine(path, affine)
+    affine = _itk_affine(path, io)
     x, y, z = (int(io.GetDimensions(axis)) for axis in range(3))
     channels = int(io.GetNumberOfComponents())
     kind = ITK_TYPES.get(io.GetComponentTypeAsString(io.GetComponentType()), itk.D)
@@ -686,6 +683,26 @@ def _open_itk(path: Path) -> Scan:
     read_box = partial(_read_itk, path, image_type)
     read_all = partial(read_box, (slice(0, x), slice(0, y), slice(0, z)))
     return Scan(str(path), case_name(path), (x, y, z), affine, read_box, read_all, channels)
+
+
+def itk_affine(path: str | os.PathLike[str]) -> NDArray[np.float64]:
+    """Return voxel to RAS mm, (4, 4), as ITK and programs that are built on it see a file, such as 3D Slicer.
+
+    For a NIfTI file it may be another than :func:`open_scan` gives.
+
+    Raises:
+        ValueError: if ITK cannot read the header, or takes from it what :func:`check_affine` refuses.
+    """
+    return _itk_affine(Path(path), _itk_io(Path(path)))
+
+
+def _itk_affine(path: Path, io: Any) -> NDArray[np.float64]:
+    affine = np.eye(4)
+    affine[:3, :3] = np.array([io.GetDirection(n)[:3] for n in range(3)]).T * [io.GetSpacing(n) for n in range(3)]
+    affine[:3, 3] = [io.GetOrigin(axis) for axis in range(3)]
+    affine = LPS_TO_RAS @ affine
+    check_affine(path, affine)
+    return affine
 
 
 def _itk_io(path: Path) -> Any:

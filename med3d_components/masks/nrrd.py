@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,12 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import find_objects
 
-from med3d_components.data.volumes import open_scan
+from med3d_components.data.volumes import Scan, is_nifti, itk_affine, open_scan
 from med3d_components.masks.classes import Code, MaskClass
 from med3d_components.masks.nifti import check_grid, gzipped, voxel_bytes
 from med3d_components.utils import atomic_path
 
 __all__ = ["write_seg_nrrd"]
+
+logger = logging.getLogger(__name__)
 
 
 def write_seg_nrrd(
@@ -27,6 +30,8 @@ def write_seg_nrrd(
     resample: bool = False,
 ) -> None:
     """Write a mask as a segmentation of 3D Slicer, atomically: one layer, a segment per class, all of them named.
+
+    It lies on the scan as 3D Slicer shows it, which reads some NIfTI headers in another way than :func:`open_scan`.
 
     Args:
         path: ends with ``.seg.nrrd``.
@@ -40,7 +45,7 @@ def write_seg_nrrd(
     """
     scan = open_scan(scan_path, resample=resample)
     check_grid(mask.shape, scan.shape, scan_path)
-    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ scan.affine  # LPS, as Slicer writes it
+    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ _affine_in_slicer(scan)  # LPS, as Slicer writes it
     fields = {
         "type": mask.dtype.name,
         "dimension": "3",
@@ -79,6 +84,18 @@ def write_seg_nrrd(
         with temporary.open("ab") as file, gzipped(file) as packed:
             for block in voxel_bytes(mask, mask.dtype.newbyteorder("<")):
                 packed.write(block)
+
+
+def _affine_in_slicer(scan: Scan) -> NDArray[np.float64]:
+    """Return voxel to RAS mm as ITK has it, by which Slicer opens the scan: it prefers another form of a header.
+
+    It takes the qform before an sform of another code, and where both codes are 0 an origin of 0.
+    """
+    try:
+        return itk_affine(scan.path) if is_nifti(scan.path) else scan.affine
+    except ValueError:
+        logger.warning("%s: ITK cannot read its header, so 3D Slicer may not open the scan of this mask.", scan.path)
+        return scan.affine
 
 
 def _vector(values: NDArray[Any]) -> str:
