@@ -45,6 +45,7 @@ __all__ = [
     "find_series",
     "is_dicom_file",
     "is_dicom_folder",
+    "quiet",
     "read_series",
     "read_series_uid",
 ]
@@ -232,7 +233,7 @@ def read_series_uid(folder: str | os.PathLike[str]) -> str:
         ValueError: if the folder holds no DICOM file, or one before the first slice is not readable.
     """
     uid = ""
-    with _quiet():
+    with quiet():
         for content in map(_read_file, sorted(Path(folder).iterdir())):
             if content.error:
                 raise ValueError(content.error)
@@ -441,7 +442,7 @@ _QUIET = threading.Lock()
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep back pydicom's remarks on values that break rules of form, hundreds in a series.
 
     One thread at a time, since Python's filters are one for all and would not come back as they were.
@@ -627,7 +628,7 @@ def _find(files: Iterable[Path], resample: bool, keep_single: bool = False) -> F
     broken: dict[str, tuple[Path, str]] = {}
     lost: list[tuple[Path, str]] = []
     passed: dict[str, list[Path]] = defaultdict(list)
-    with _quiet():
+    with quiet():
         for file in files:
             content = _read_file(file)
             for one in content.slices:
@@ -948,7 +949,7 @@ def _unpack(file: Path, size: tuple[int, int]) -> NDArray[Any]:
     """
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(scratch, "packed.dcm")
-        with _quiet():
+        with quiet():
             header = pydicom.dcmread(file, force=True, specific_tags=[*_PIXELS, "SOPInstanceUID", "PixelData"])
             sop_class = _PLAIN[int(header.get("NumberOfFrames") or 1) > 1]
             header.SOPClassUID = header.file_meta.MediaStorageSOPClassUID = sop_class

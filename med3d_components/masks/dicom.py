@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime
+import logging
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,34 +15,37 @@ import numpy as np
 import pydicom
 from nibabel.affines import apply_affine
 from numpy.typing import NDArray
+from pydicom.charset import python_encoding
+from pydicom.datadict import dictionary_VM
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.multival import MultiValue
 from pydicom.uid import PYDICOM_IMPLEMENTATION_UID, ImplicitVRLittleEndian, RTStructureSetStorage, generate_uid
+from pydicom.valuerep import DA, STR_VR, TM, validate_value
 from scipy.ndimage import find_objects
 from scipy.spatial import cKDTree
 from skimage.color import rgb2lab
 from skimage.measure import find_contours, points_in_poly
 
 from med3d_components import __version__
-from med3d_components.data.dicom import DicomSeries, read_series
+from med3d_components.data.dicom import DicomSeries, quiet, read_series
 from med3d_components.masks.classes import Code, MaskClass
 from med3d_components.masks.nifti import check_grid
 from med3d_components.utils import atomic_path
 
 __all__ = ["check_highdicom", "write_dicom_seg", "write_rtstruct"]
 
+logger = logging.getLogger(__name__)
+
 MAKER = "med3d_components"
-IDENTITY = {
-    "PatientName": "",
-    "PatientID": "",
-    "PatientBirthDate": "",
-    "PatientSex": "",
-    "StudyDate": "",
-    "StudyTime": "",
-    "StudyID": "",
-    "AccessionNumber": "",
-    "ReferringPhysicianName": "",
-}
+IDENTITY = (
+    *("PatientName", "PatientID", "PatientBirthDate", "PatientSex"),
+    *("StudyDate", "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName"),
+)
 """What every object must say of its patient and study, be it nothing."""
+SHARED_UIDS = {"StudyInstanceUID": "study", "FrameOfReferenceUID": "frame of reference"}
+"""UIDs that a result shares with its scan, and what they are made of where the scan has none."""
+IMAGE_GROUPS = (0x0018, 0x0020, 0x0028, 0x5200)
+"""Groups of tags that say of an image what is the reader's to judge."""
 
 
 def check_highdicom() -> None:
@@ -65,8 +70,8 @@ def write_dicom_seg(
 ) -> None:
     """Write a mask as a DICOM Segmentation, atomically: binary, a segment per class, with codes and colours.
 
-    Patient and study are those of the scan; what an anonymised series lacks of them stays empty, or is made from its
-    UID, so that all results of a series lie in one study.
+    Patient and study are those of the scan; what an anonymised series lacks of them, or DICOM does not allow, stays
+    empty, or is made from its UID, so that all results of a series lie in one study.
 
     Args:
         path: to write.
@@ -77,7 +82,7 @@ def write_dicom_seg(
 
     Raises:
         ModuleNotFoundError: without highdicom.
-        ValueError: if the scan is no DICOM series, or the mask has not its voxels.
+        ValueError: if the scan is no DICOM series or highdicom cannot refer to it, or the mask has not its voxels.
     """
     check_highdicom()
     import highdicom as hd
@@ -88,8 +93,10 @@ def write_dicom_seg(
     algorithm = hd.AlgorithmIdentificationSequence(
         name=MAKER, version=__version__, family=hd.sr.CodedConcept("123109", "DCM", "Artificial Intelligence")
     )
-    seg = hd.seg.Segmentation(
-        source_images=_headers(series),
+    headers = _headers(series)
+    build = partial(
+        hd.seg.Segmentation,
+        source_images=headers,
         pixel_array=np.ascontiguousarray(mask.T),
         segmentation_type="BINARY",
         segment_descriptions=[_segment(each, algorithm) for each in classes],
@@ -109,7 +116,17 @@ def write_dicom_seg(
             hd.PlanePositionSequence("PATIENT", apply_affine(lps, (0, 0, k)).tolist()) for k in range(mask.shape[2])
         ],
         omit_empty_frames=bool(mask.any()),
+        specific_character_set=None,
     )
+    try:
+        seg = build()
+    except (AttributeError, KeyError, TypeError, ValueError) as e:
+        raise ValueError(
+            f"{scan_path} cannot be written as dicom-seg, since highdicom cannot refer to its images "
+            f"({type(e).__name__}: {e}); choose other formats."
+        ) from e
+    if "SpecificCharacterSet" in headers[0]:  # highdicom refuses some that the standard allows, as those of Japan
+        seg.SpecificCharacterSet = headers[0].SpecificCharacterSet
     seg.ContentCreatorName = ""  # which the standard wants to be there, and highdicom leaves out
     with atomic_path(path) as temporary:
         seg.save_as(temporary)
@@ -142,7 +159,7 @@ def write_rtstruct(
     headers = _headers(series)
     frame = headers[0].FrameOfReferenceUID
     rtstruct = _new_object(path, headers[0])
-    references = {header.SOPInstanceUID: _reference(header) for header in headers}
+    references = {file: _reference(header) for file, header in zip(series.files, headers, strict=True)}
     planes = [_plane_reference(references, series, k) for k in range(mask.shape[2])]
     rtstruct.update(
         _dataset(
@@ -194,19 +211,55 @@ def _read_series(scan_path: str | os.PathLike[str], mask: NDArray[Any], resample
 
 
 def _headers(series: DicomSeries) -> list[Dataset]:
-    """Read the headers of a series' files, and give each what the standard demands and an anonymised one may lack."""
-    headers: list[Dataset] = [pydicom.dcmread(file, stop_before_pixels=True) for file in series.files]
-    first = headers[0]
-    made = {
-        "StudyInstanceUID": generate_uid(entropy_srcs=[series.uid, "study"]),
-        "FrameOfReferenceUID": generate_uid(entropy_srcs=[series.uid, "frame of reference"]),
-    }
-    needed = IDENTITY | {keyword: first.get(keyword) or uid for keyword, uid in made.items()}
-    for header in headers:
-        for keyword, value in needed.items():
-            if keyword in made or not header.get(keyword):  # some give each slice a study of its own
-                setattr(header, keyword, value)
+    """Read the headers of a series' files, and give each what the standard demands.
+
+    An anonymised series may lack it, and old scanners and programs write what is not allowed.
+    """
+    source = series.uid or series.frames[0].instance_uid or str(series.folder.absolute())
+    with quiet():
+        headers: list[Dataset] = [pydicom.dcmread(file, stop_before_pixels=True, force=True) for file in series.files]
+        first = headers[0]
+        invalid = [keyword for keyword in first.dir() if not _is_valid(first, keyword)]
+        for keyword in invalid:
+            del first[keyword]
+        for keyword in IDENTITY:
+            if not first.get(keyword):
+                setattr(first, keyword, "")
+        shared = {keyword: first.get(keyword) or _made_uid(source, text) for keyword, text in SHARED_UIDS.items()}
+        shared["SeriesInstanceUID"] = series.uid or _made_uid(source, "series")
+        for number, header in enumerate(headers):
+            for keyword, uid in shared.items():  # some give each slice a study of its own
+                setattr(header, keyword, uid)
+            for keyword in ("SOPClassUID", "SOPInstanceUID"):
+                given = header.get(keyword) or header.file_meta.get(f"MediaStorage{keyword}")
+                setattr(header, keyword, given or _made_uid(source, f"image {number}"))
+    if invalid:
+        logger.warning(
+            "%s: DICOM does not allow its values of %s; its DICOM results have none, or a UID of their own.",
+            series.path,
+            ", ".join(invalid),
+        )
     return headers
+
+
+def _made_uid(source: str, text: str) -> str:
+    return str(generate_uid(entropy_srcs=[source, text]))
+
+
+def _is_valid(header: Dataset, keyword: str) -> bool:
+    """Tell whether DICOM allows the value of a tag, among those of the patient, the study and their UIDs."""
+    try:
+        element = header[keyword]
+        values = list(element.value) if isinstance(element.value, MultiValue) else [element.value]
+        if keyword not in (*IDENTITY, *SHARED_UIDS) and (element.tag.group in IMAGE_GROUPS or element.VR == "UI"):
+            return True
+        for text in [str(value) for value in values if value is not None and element.VR in STR_VR]:
+            validate_value(element.VR, text, pydicom.config.RAISE)
+            {"DA": DA, "TM": TM}.get(element.VR, str)(text)  # which find a 30th of February
+    except (NotImplementedError, TypeError, ValueError):
+        return False
+    allowed = {"PatientSex": ("", "M", "F", "O", None), "SpecificCharacterSet": python_encoding}.get(keyword, values)
+    return all(value in allowed for value in values) and (len(values) < 2 or dictionary_VM(element.tag) != "1")
 
 
 def _segment(each: MaskClass, algorithm: Any) -> Any:
@@ -282,12 +335,12 @@ def _reference(header: Dataset) -> Dataset:
     return _dataset(ReferencedSOPClassUID=header.SOPClassUID, ReferencedSOPInstanceUID=header.SOPInstanceUID)
 
 
-def _plane_reference(references: Mapping[str, Dataset], series: DicomSeries, k: int) -> list[Dataset]:
+def _plane_reference(references: Mapping[Path, Dataset], series: DicomSeries, k: int) -> list[Dataset]:
     """Return what a contour says of the image that it lies on: nothing where planes were resampled."""
     if series.grid is not None:
         return []
     reference, frame = Dataset(), series.frames[k]
-    reference.update(references[frame.instance_uid])
+    reference.update(references[frame.file])
     if len(series.files) < len(series.frames):
         reference.ReferencedFrameNumber = frame.number + 1
     return [reference]

@@ -14,6 +14,7 @@ import numpy as np
 import pydicom
 import pytest
 from nibabel.affines import apply_affine
+from pydicom.datadict import dictionary_VR
 from skimage.measure import grid_points_in_poly
 
 from med3d_components.data.dicom import read_series
@@ -203,3 +204,39 @@ def test_the_outlines_of_any_region_hold_its_voxels_and_no_others(density: float
     on_a_line = sum(grid_points_in_poly(region.shape, line, binarize=False) > 1 for line in outlines) > 0
     assert np.array_equal((inside % 2 == 1) | on_a_line, region | on_a_line)
     assert on_a_line.mean() < 0.1
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [
+        ("PatientBirthDate", "19700000"),
+        ("PatientBirthDate", "1970-01-01"),
+        ("PatientBirthDate", "ANON"),
+        ("StudyDate", "2020-01-01"),
+        ("StudyTime", "12:30:00"),
+        ("PatientSex", "W"),
+        ("AccessionNumber", "A" * 40),
+        ("StudyInstanceUID", "1.2.03"),
+        ("SOPInstanceUID", None),
+    ],
+)
+def test_tags_that_dicom_does_not_allow_do_not_keep_results_from_being_written(
+    tmp_path: Path, keyword: str, value: str | None
+) -> None:
+    hd = pytest.importorskip("highdicom")
+    scan = write_scan(tmp_path / "scan", oblique_affine())
+    with pydicom.config.disable_value_validation():
+        for file in scan.iterdir():
+            header = pydicom.dcmread(file)
+            if value is None:
+                del header[keyword]
+            else:
+                header[keyword] = pydicom.DataElement(keyword, dictionary_VR(keyword), value)
+            header.save_as(file)
+    write_mask(nested_mask(), scan, tmp_path / "scan_seg", CLASSES, ["dicom-seg", "rtstruct", "nii.gz"])
+    volume = hd.seg.segread(tmp_path / "scan_seg.seg.dcm").get_volume(combine_segments=True)
+    assert np.array_equal(placed(volume.array, LPS @ volume.affine), nested_mask())
+    for ending in ("seg", "rtstruct"):
+        found = pydicom.dcmread(tmp_path / f"scan_seg.{ending}.dcm")
+        assert found.StudyInstanceUID
+        assert str(found.get(keyword) or "") != value
