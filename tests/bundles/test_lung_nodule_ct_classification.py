@@ -87,6 +87,7 @@ def test_train_from_an_encoder_evaluate_and_infer_from_the_root_inside_and_elsew
         assert found[row["case"]] == pytest.approx(float(row["probability"]), abs=1e-3)
 
 
+@pytest.mark.slow
 def test_foreseeable_mistakes_end_in_one_line(bundle: Path, data: Path, tmp_path: Path, run_bundle: RunBundle) -> None:
     smoke = ("run", "training", "--config_file", configs(bundle, "train", "smoke"), "--dataset_dir", data)
 

@@ -76,6 +76,7 @@ def test_train_from_an_encoder_evaluate_and_infer_from_the_root_inside_and_elsew
     assert (mask.shape, set(np.unique(mask.get_fdata())) <= {0, 1, 2}) == ((24, 28, 20), True)
 
 
+@pytest.mark.slow
 def test_foreseeable_mistakes_end_in_one_line(
     bundle: Path, tmp_path: Path, make_domain: MakeDomain, run_bundle: RunBundle
 ) -> None:

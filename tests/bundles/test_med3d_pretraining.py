@@ -21,6 +21,7 @@ from monai.bundle import ckpt_export, load
 
 from med3d_components.networks import build_network
 from med3d_components.utils import write_json
+from tests.bundles.workflow import read_config
 from tests.conftest import ROOT, MakeDomain, RunBundle
 
 SOURCE = ROOT / "bundles" / "med3d_pretraining"
@@ -100,6 +101,7 @@ def test_train_evaluate_and_infer_from_the_root_inside_and_elsewhere(
     assert output.rstrip().endswith("error: There is no domain 'xx'; the network has ct, mr.")
 
 
+@pytest.mark.slow
 def test_wrong_input_ends_in_one_line_and_leaves_the_earlier_model(
     bundle: Path, data: Path, run_bundle: RunBundle
 ) -> None:
@@ -152,7 +154,9 @@ def test_export_and_load_rebuild_the_trained_network_from_its_settings(
     torch.manual_seed(0)
     network = build_network({"task": "domains", "num_classes": {"a": 2, "b": 3}, "depth": 10, "dilations": (2, 2)})
     classes = {"a": ["0", "1"], "b": ["0", "1", "2"]}
-    write_json(bundle / "models" / "settings.json", {"network": network.settings, "classes": classes})
+    default = read_config(bundle, "inference")["settings"]["default"]
+    settings = {**default, "bundle": bundle.name, "network": network.settings, "classes": classes}
+    write_json(bundle / "models" / "settings.json", settings)
     torch.save(network.state_dict(), bundle / "models" / "model.pt")
     monkeypatch.chdir(bundle)
     ckpt_export(

@@ -29,6 +29,7 @@ def data(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
+@pytest.mark.slow
 def test_every_nodule_is_scored_once_by_a_network_that_never_saw_it(
     data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
