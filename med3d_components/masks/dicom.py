@@ -235,9 +235,7 @@ def _headers(series: DicomSeries) -> list[Dataset]:
                 setattr(header, keyword, given or _made_uid(source, f"image {number}"))
     if invalid:
         logger.warning(
-            "%s: DICOM does not allow its values of %s; its DICOM results have none, or a UID of their own.",
-            series.path,
-            ", ".join(invalid),
+            "%s: DICOM does not allow its %s, left out of its DICOM results.", series.path, ", ".join(invalid)
         )
     return headers
 
@@ -256,10 +254,12 @@ def _is_valid(header: Dataset, keyword: str) -> bool:
         for text in [str(value) for value in values if value is not None and element.VR in STR_VR]:
             validate_value(element.VR, text, pydicom.config.RAISE)
             {"DA": DA, "TM": TM}.get(element.VR, str)(text)  # which find a 30th of February
-    except (NotImplementedError, TypeError, ValueError):
+    except (NotImplementedError, OverflowError, TypeError, ValueError):
         return False
-    allowed = {"PatientSex": ("", "M", "F", "O", None), "SpecificCharacterSet": python_encoding}.get(keyword, values)
-    return all(value in allowed for value in values) and (len(values) < 2 or dictionary_VM(element.tag) != "1")
+    allowed = {"PatientSex": ("", "M", "F", "O"), "SpecificCharacterSet": python_encoding}.get(keyword, values)
+    return all(value is None or value in allowed for value in values) and (
+        len(values) < 2 or dictionary_VM(element.tag) != "1"
+    )
 
 
 def _segment(each: MaskClass, algorithm: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -14,12 +15,12 @@ import numpy as np
 import pydicom
 import pytest
 from nibabel.affines import apply_affine
-from pydicom.datadict import dictionary_VR
+from pydicom.uid import UID
 from skimage.measure import grid_points_in_poly
 
 from med3d_components.data.dicom import read_series
 from med3d_components.masks import write_mask
-from med3d_components.masks.dicom import _polygons
+from med3d_components.masks.dicom import SHARED_UIDS, _polygons
 from tests.data.dicom_files import write_enhanced, write_slices
 from tests.masks.shapes import CLASSES, SHAPE, nested_mask, oblique_affine, upright_affine, write_scan
 
@@ -67,21 +68,131 @@ def test_highdicom_reads_a_seg_with_the_voxels_and_place_of_the_mask(tmp_path: P
         assert without or seg[keyword].value == header[keyword].value
 
 
-def test_dcmqi_reads_a_seg_with_the_voxels_place_and_names_of_the_mask(tmp_path: Path) -> None:
-    pytest.importorskip("highdicom")
+def check_by_dcmqi(file: Path, folder: Path) -> None:
     program = shutil.which("segimage2itkimage", path=f"{Path(sys.executable).parent}:/usr/bin:/usr/local/bin")
     if program is None:
         pytest.skip("dcmqi is not installed, whose segimage2itkimage reads DICOM SEG")
-    file = segmented(tmp_path, "dicom-seg", without=ANONYMISED)
-    (tmp_path / "read").mkdir()
-    command = [program, "--inputDICOM", file, "--outputDirectory", tmp_path / "read", "-t", "nii"]
+    folder.mkdir()
+    command = [program, "--inputDICOM", file, "--outputDirectory", folder, "-t", "nii"]
     subprocess.run([str(part) for part in command], check=True, capture_output=True)
     for value in (1, 2):
-        image = nib.load(tmp_path / "read" / f"{value}.nii.gz")
+        image = nib.load(folder / f"{value}.nii.gz")
         assert np.array_equal(placed(np.asarray(image.dataobj) > 0, image.affine), nested_mask() == value)
+
+
+def test_dcmqi_reads_a_seg_with_the_voxels_place_and_names_of_the_mask(tmp_path: Path) -> None:
+    pytest.importorskip("highdicom")
+    file = segmented(tmp_path, "dicom-seg", without=ANONYMISED)
+    check_by_dcmqi(file, tmp_path / "read")
     meta = (tmp_path / "read" / "meta.json").read_text(encoding="utf-8")
     for text in ("left lung", "liver tumour", "[ 230, 159, 0 ]", "7771000"):
         assert text in meta
+
+
+INVALID: dict[str, dict[str, str | list[str]]] = {
+    **{f"born {value}": {"PatientBirthDate": value} for value in ("19700000", "1970-01-01", "ANON")},
+    "dates and times": {"StudyDate": "2020-01-01", "StudyTime": "12:30:00", "SeriesDate": "2020-01-01"},
+    "a 30th of February": {"StudyDate": "20230230", "AcquisitionDate": "x"},
+    "sex and age": {"PatientSex": "W", "PatientAge": "45"},
+    "two for one": {"PatientID": ["P7", "P8"], "PatientName": ["A", "B"], "StudyDate": ["20200101", "20200102"]},
+    "too long": {"PatientID": "7" * 65, "PatientName": "D" * 65, "AccessionNumber": "7" * 17, "StudyID": "7" * 17},
+    **{f"UIDs {uid[:9]}": dict.fromkeys(SHARED_UIDS, uid) for uid in ("1.2.03", "1.234567" * 9, "anonymous")},
+    "character set": {"SpecificCharacterSet": "ISO_IR 999"},
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*:UserWarning:pydicom")
+@pytest.mark.parametrize("kind", INVALID)
+def test_what_dicom_does_not_allow_is_left_out_and_a_line_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    hd = pytest.importorskip("highdicom")
+    scan = write_scan(tmp_path / "scan", oblique_affine())
+    for file in scan.iterdir():
+        header = pydicom.dcmread(file)
+        with pydicom.config.disable_value_validation():
+            for keyword, value in INVALID[kind].items():
+                setattr(header, keyword, value)
+            header.save_as(file)
+    files = write_mask(nested_mask(), scan, tmp_path / "scan_seg", CLASSES, ["dicom-seg", "rtstruct"])
+    volume = hd.seg.segread(files[0]).get_volume(combine_segments=True)
+    assert np.array_equal(placed(volume.array, LPS @ volume.affine), nested_mask())
+    seg, rtstruct = (pydicom.dcmread(file) for file in files)
+    for keyword, value in INVALID[kind].items():
+        assert re.search(f"scan: DICOM does not allow its .*{keyword}.*, left out", caplog.text)
+        for found in (seg, rtstruct):
+            assert found.get(keyword) != value
+        if keyword in SHARED_UIDS:
+            assert seg[keyword].value == rtstruct[keyword].value
+            assert UID(seg[keyword].value).is_valid
+        elif keyword != "SeriesDate":  # a structure set has one of its own
+            assert not seg.get(keyword)
+            assert not rtstruct.get(keyword)
+    check_by_dcmqi(files[0], tmp_path / "read")
+
+
+@pytest.mark.parametrize(
+    ("character_set", "name"),
+    [
+        ("", "M\u00fcller^J\u00f6rg".encode("latin-1")),
+        ("", "M\u00fcller^J\u00f6rg".encode()),
+        ("ISO_IR 192", "M\u00fcller^J\u00f6rg".encode()),
+        ("\\ISO 2022 IR 87", b"Yamada^Tarou=\x1b$B;3ED\x1b(B^\x1b$BB@O:\x1b(B"),
+    ],
+)
+def test_a_name_has_the_bytes_that_it_has_in_the_scan(tmp_path: Path, character_set: str, name: bytes) -> None:
+    hd = pytest.importorskip("highdicom")
+    scan = write_scan(tmp_path / "scan", oblique_affine())
+    for file in scan.iterdir():
+        header = pydicom.dcmread(file)
+        header.SpecificCharacterSet = character_set
+        header.PatientName = "N" * len(name)
+        header.save_as(file)
+        file.write_bytes(file.read_bytes().replace(b"N" * len(name), name))
+    files = write_mask(nested_mask(), scan, tmp_path / "scan_seg", CLASSES, ["dicom-seg", "rtstruct"])
+    assert hd.seg.segread(files[0]).PatientName == pydicom.dcmread(file).PatientName != "N" * len(name)
+    for result in files:
+        assert name in result.read_bytes()
+        assert (pydicom.dcmread(result).get("SpecificCharacterSet") or "") == (header.SpecificCharacterSet or "")
+
+
+@pytest.mark.parametrize("missing", ["SOPInstanceUID", "SOPClassUID", "SeriesInstanceUID", "preamble"])
+def test_a_series_that_lacks_what_names_its_images_has_dicom_results(tmp_path: Path, missing: str) -> None:
+    hd = pytest.importorskip("highdicom")
+    scan = write_scan(tmp_path / "scan", oblique_affine())
+    for file in scan.iterdir():
+        content, header = file.read_bytes(), pydicom.dcmread(file)
+        if missing == "preamble":
+            file.write_bytes(content[132 + 12 + header.file_meta.FileMetaInformationGroupLength :])
+        else:
+            delattr(header, missing)
+            if missing == "SOPInstanceUID":
+                del header.file_meta.MediaStorageSOPInstanceUID
+            header.save_as(file)
+    files = write_mask(nested_mask(), scan, tmp_path / "scan_seg", CLASSES, ["dicom-seg", "rtstruct"])
+    seg, rtstruct = hd.seg.segread(files[0]), pydicom.dcmread(files[1])
+    volume = seg.get_volume(combine_segments=True)
+    assert np.array_equal(placed(volume.array, LPS @ volume.affine), nested_mask())
+    (study,) = rtstruct.ReferencedFrameOfReferenceSequence[0].RTReferencedStudySequence
+    (series,) = study.RTReferencedSeriesSequence
+    uids = {image.ReferencedSOPInstanceUID for image in series.ContourImageSequence}
+    assert len(uids) == SHAPE[2]
+    assert {uid for *_, uid in seg.get_source_image_uids()} == uids
+    assert all(UID(uid).is_valid for uid in uids)
+    assert seg.ReferencedSeriesSequence[0].SeriesInstanceUID == series.SeriesInstanceUID
+    check_by_dcmqi(files[0], tmp_path / "read")
+
+
+def test_images_of_a_private_class_are_refused_in_one_line_that_names_the_format(tmp_path: Path) -> None:
+    pytest.importorskip("highdicom")
+    scan = write_scan(tmp_path / "scan", oblique_affine())
+    for file in scan.iterdir():
+        header = pydicom.dcmread(file)
+        header.SOPClassUID = "1.2.840.113619.4.2"
+        header.save_as(file)
+    with pytest.raises(ValueError, match=r"^.*scan cannot be written as dicom-seg, .*; choose other formats\.$"):
+        write_mask(nested_mask(), scan, tmp_path / "scan_seg", CLASSES, ["nii.gz", "dicom-seg"])
+    assert [path.name for path in tmp_path.iterdir()] == ["scan"]
 
 
 @pytest.mark.parametrize("formats", ["dicom-seg", "rtstruct"])
@@ -204,39 +315,3 @@ def test_the_outlines_of_any_region_hold_its_voxels_and_no_others(density: float
     on_a_line = sum(grid_points_in_poly(region.shape, line, binarize=False) > 1 for line in outlines) > 0
     assert np.array_equal((inside % 2 == 1) | on_a_line, region | on_a_line)
     assert on_a_line.mean() < 0.1
-
-
-@pytest.mark.parametrize(
-    ("keyword", "value"),
-    [
-        ("PatientBirthDate", "19700000"),
-        ("PatientBirthDate", "1970-01-01"),
-        ("PatientBirthDate", "ANON"),
-        ("StudyDate", "2020-01-01"),
-        ("StudyTime", "12:30:00"),
-        ("PatientSex", "W"),
-        ("AccessionNumber", "A" * 40),
-        ("StudyInstanceUID", "1.2.03"),
-        ("SOPInstanceUID", None),
-    ],
-)
-def test_tags_that_dicom_does_not_allow_do_not_keep_results_from_being_written(
-    tmp_path: Path, keyword: str, value: str | None
-) -> None:
-    hd = pytest.importorskip("highdicom")
-    scan = write_scan(tmp_path / "scan", oblique_affine())
-    with pydicom.config.disable_value_validation():
-        for file in scan.iterdir():
-            header = pydicom.dcmread(file)
-            if value is None:
-                del header[keyword]
-            else:
-                header[keyword] = pydicom.DataElement(keyword, dictionary_VR(keyword), value)
-            header.save_as(file)
-    write_mask(nested_mask(), scan, tmp_path / "scan_seg", CLASSES, ["dicom-seg", "rtstruct", "nii.gz"])
-    volume = hd.seg.segread(tmp_path / "scan_seg.seg.dcm").get_volume(combine_segments=True)
-    assert np.array_equal(placed(volume.array, LPS @ volume.affine), nested_mask())
-    for ending in ("seg", "rtstruct"):
-        found = pydicom.dcmread(tmp_path / f"scan_seg.{ending}.dcm")
-        assert found.StudyInstanceUID
-        assert str(found.get(keyword) or "") != value
