@@ -18,7 +18,7 @@ from med3d_components.utils.causes import show_cause
 from med3d_components.utils.command_line import check_known
 from med3d_components.utils.machine import limit_threads
 from med3d_components.utils.option_help import describe_options, option_names
-from med3d_components.utils.options import OPTIONS, PATHS, RENAMED, check_value, is_expression
+from med3d_components.utils.options import NULLS, OPTIONS, PATHS, RENAMED, check_value, is_expression
 
 __all__ = ["check_options", "preflight"]
 
@@ -82,13 +82,17 @@ def check_options(config: Mapping[str, Any], typed: Mapping[str, str] | None = N
     Example:
         >>> check_options({"epochs": 3, "cache_dir": "null", "depth": "@other"})
         {'cache_dir': None}
+        >>> check_options({"intensity_range": [0, 1]}, {"intensity_range": "None"})
+        {'intensity_range': None}
     """
     _check_renamed(config)
     changes = {}
     for name in option_names(config):
         option, value = OPTIONS[name], config[name]
-        if option.kind in PATHS and name in (typed or {}):
-            value = (typed or {})[name]
+        text = (typed or {}).get(name)
+        # Fire makes None of "None", which MONAI takes for an option that was not typed.
+        if text is not None and (option.kind in PATHS or text.lower() in NULLS):
+            value = text
         if not is_expression(value):
             checked = check_value(name, value, option)
             if checked != config[name] or type(checked) is not type(config[name]):
