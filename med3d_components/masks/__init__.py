@@ -2,7 +2,7 @@
 
 from med3d_components.masks.classes import class_color, file_part, mask_classes
 from med3d_components.masks.nifti import write_nifti
-from med3d_components.masks.writing import FORMATS, all_or_none, check_formats, mask_files, write_mask
+from med3d_components.masks.writing import FORMATS, all_or_none, check_formats, write_mask
 
 __all__ = [
     "FORMATS",
@@ -11,7 +11,6 @@ __all__ = [
     "class_color",
     "file_part",
     "mask_classes",
-    "mask_files",
     "write_mask",
     "write_nifti",
 ]

@@ -17,7 +17,7 @@ from med3d_components.masks.dicom import check_highdicom, write_dicom_seg, write
 from med3d_components.masks.nifti import write_nifti
 from med3d_components.masks.nrrd import write_seg_nrrd
 
-__all__ = ["FORMATS", "all_or_none", "check_formats", "mask_files", "write_mask"]
+__all__ = ["FORMATS", "all_or_none", "check_formats", "write_mask"]
 
 Writer: TypeAlias = Callable[..., None]
 
@@ -41,21 +41,6 @@ def check_formats(formats: str | Sequence[str]) -> tuple[str, ...]:
     if "dicom-seg" in chosen:
         check_highdicom()
     return chosen
-
-
-def mask_files(
-    stem: str | os.PathLike[str],
-    classes: Sequence[str],
-    formats: str | Sequence[str] = "nii.gz",
-    separate_classes: bool = False,
-) -> list[Path]:
-    """List the files that :func:`write_mask` writes.
-
-    Example:
-        >>> [path.name for path in mask_files("results/ct_seg", ["background", "lung"])]
-        ['ct_seg.nii.gz', 'ct_seg.ctbl', 'ct_seg.label.txt']
-    """
-    return list(_plan(stem, classes, formats, separate_classes))
 
 
 def write_mask(

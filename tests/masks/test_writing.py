@@ -7,7 +7,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from med3d_components.masks import FORMATS, mask_files, write_mask, writing
+from med3d_components.masks import FORMATS, check_formats, write_mask, writing
 from med3d_components.utils.options import OPTIONS
 from tests.masks.shapes import CLASSES, SHAPE, nested_mask, upright_affine
 
@@ -36,7 +36,8 @@ def test_names_and_colours_lie_beside_a_mask_for_slicer_and_itk_snap(tmp_path: P
 
 def test_each_class_may_have_a_file_of_its_own(tmp_path: Path, scan: Path) -> None:
     files = write_mask(nested_mask(), scan, tmp_path / "a" / "ct_seg", CLASSES, separate_classes=True)
-    assert files == mask_files(tmp_path / "a" / "ct_seg", CLASSES, separate_classes=True)
+    endings = (".nii.gz", ".ctbl", ".label.txt", "_left_lung.nii.gz", "_liver_tumour.nii.gz")
+    assert [file.name for file in files] == [f"ct_seg{ending}" for ending in endings]
     assert sorted(file.name for file in (tmp_path / "a").iterdir()) == sorted(file.name for file in files)
     for value, name in ((1, "left_lung"), (2, "liver_tumour")):
         mask = nib.load(tmp_path / "a" / f"ct_seg_{name}.nii.gz")
@@ -98,5 +99,5 @@ def test_the_options_of_the_bundles_name_these_formats() -> None:
 def test_without_highdicom_one_line_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("med3d_components.masks.dicom.find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError, match=r'pip install "med3d-components\[dicom\]", or choose nii.gz'):
-        mask_files("ct_seg", CLASSES, ["nii.gz", "dicom-seg"])
-    assert len(mask_files("ct_seg", CLASSES, ["nii.gz", "rtstruct"])) == 4
+        check_formats(["nii.gz", "dicom-seg"])
+    assert check_formats(["nii.gz", "rtstruct"]) == ("nii.gz", "rtstruct")
