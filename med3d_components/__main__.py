@@ -1,4 +1,4 @@
-"""Train, evaluate and apply the bundles.
+"""Prepare data, and train, evaluate and apply the bundles.
 
     python -m med3d_components segment --model lung_segmentation/models --input ct.nii.gz --output masks
     python -m med3d_components train lung_segmentation --dataset_dir lungs --pretrained_weights medicalnet
@@ -13,6 +13,10 @@ COMMANDS = {
     "classify": "med3d_components.commands.inference:classify",
     "train": "med3d_components.commands.training:train",
     "evaluate": "med3d_components.commands.training:evaluate",
+    **{
+        f"prepare {name}": f"med3d_components.commands.prepare:{name}"
+        for name in ("segmentation", "msd", "lits", "lasc", "visceral", "lidc")
+    },
 }
 
 if __name__ == "__main__":

@@ -7,13 +7,18 @@ to classify in a folder with a dataset.json that lists them.
 import sys
 from pathlib import Path
 
+from med3d_components.__main__ import COMMANDS as PACKAGE_COMMANDS
 from med3d_components.utils import run_commands
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a file, a script finds only its own folder
 
 COMMANDS = {
-    name: f"scripts.commands.prepare_data:{name}"
-    for name in ("sample", "msd", "lasc", "lits", "segmentation", "visceral", "lidc")
+    "sample": "scripts.commands.prepare_data:sample",
+    **{
+        name.removeprefix("prepare "): command
+        for name, command in PACKAGE_COMMANDS.items()
+        if name.startswith("prepare ")
+    },
 }
 
 if __name__ == "__main__":

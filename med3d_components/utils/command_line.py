@@ -11,7 +11,7 @@ from pathlib import Path
 import fire
 
 from med3d_components.utils.causes import explain
-from med3d_components.utils.help import Declaration, command_help, overview, read_declaration
+from med3d_components.utils.help import Declaration, command_help, module_text, overview, read_declaration
 
 __all__ = ["check_known", "run_commands"]
 
@@ -28,7 +28,8 @@ def run_commands(commands: Mapping[str, str] | str, about: str | None, argv: Seq
     the process with one line and exit code 1.
 
     Args:
-        commands: name to function, or the only function.
+        commands: name to function, or the only function. Names of two words, such as "prepare lits", make a group of
+            their first, described by the docstring of their module.
         about: docstring of the script.
         argv: the arguments; by default those of this process.
 
@@ -40,22 +41,32 @@ def run_commands(commands: Mapping[str, str] | str, about: str | None, argv: Seq
     script = Path(sys.argv[0])
     program = f"python -m {script.parent.name}" if script.name == "__main__.py" else script.name
     try:
-        if isinstance(commands, str):
-            _run_command(commands, program, argv, about)
-        elif not argv or argv[0] in HELP:
-            print(overview(program, about or "", commands))
-        elif argv[0] in commands:
-            _run_command(commands[argv[0]], f"{program} {argv[0]}", argv[1:])
-        else:
-            nearest = difflib.get_close_matches(argv[0], commands, n=1)
-            hint = f"did you mean {nearest[0]}?" if nearest else f"known are {', '.join(commands)}."
-            raise ValueError(f"{argv[0]} is no command of {program}; {hint}")
+        _dispatch(commands, program, argv, about)
     except Exception as error:
         line = explain(error)
         if line is None:
             raise
         print(f"error: {line}", file=sys.stderr)
         sys.exit(1)
+
+
+def _dispatch(commands: Mapping[str, str] | str, program: str, argv: list[str], about: str | None) -> None:
+    if isinstance(commands, str):
+        _run_command(commands, program, argv, about)
+        return
+    first = argv[0] if argv else ""
+    group = {name.partition(" ")[2]: command for name, command in commands.items() if name.startswith(f"{first} ")}
+    if not argv or first in HELP:
+        print(overview(program, about or "", commands))
+    elif group:
+        _dispatch(group, f"{program} {first}", argv[1:], module_text(next(iter(group.values()))))
+    elif first in commands:
+        _run_command(commands[first], f"{program} {first}", argv[1:])
+    else:
+        names = list(dict.fromkeys(name.partition(" ")[0] for name in commands))
+        nearest = difflib.get_close_matches(first, names, n=1)
+        hint = f"did you mean {nearest[0]}?" if nearest else f"known are {', '.join(names)}."
+        raise ValueError(f"{first} is no command of {program}; {hint}")
 
 
 def _run_command(reference: str, program: str, argv: list[str], about: str | None = None) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from textwrap import dedent, fill
 from typing import NamedTuple
 
-__all__ = ["Declaration", "Parameter", "command_help", "overview", "read_declaration"]
+__all__ = ["Declaration", "Parameter", "command_help", "module_text", "overview", "read_declaration"]
 
 WIDTH = 100
 
@@ -57,10 +57,7 @@ def read_declaration(reference: str) -> Declaration:
         'Write content as indented JSON, atomically.'
     """
     module, name = reference.split(":")
-    spec = importlib.util.find_spec(module)
-    if spec is None or spec.origin is None:
-        raise ModuleNotFoundError(f"There is no module {module}.")
-    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    tree = _parse(module)
     (function,) = (node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name)
     text, *sections = re.split(r"^(\w+):\n", _docstring(function), flags=re.MULTILINE)
     arguments = dedent(dict(zip(sections[::2], sections[1::2], strict=True)).get("Args", ""))
@@ -73,6 +70,19 @@ def read_declaration(reference: str) -> Declaration:
         for one, default in zip(signature.args, defaults, strict=True)
     )
     return Declaration(text.strip(), options, told.get(signature.kwarg.arg, "") if signature.kwarg else None)
+
+
+def module_text(reference: str) -> str:
+    """Return the docstring of the module that a function is in.
+
+    Args:
+        reference: "package.module:function".
+
+    Example:
+        >>> module_text("med3d_components.utils.files:write_json")
+        'Write files so that a reader sees the old content or the new one, never half of it.'
+    """
+    return (ast.get_docstring(_parse(reference.partition(":")[0])) or "").replace("``", "")
 
 
 def overview(program: str, about: str, commands: Mapping[str, str]) -> str:
@@ -105,6 +115,14 @@ def command_help(program: str, about: str, declaration: Declaration) -> str:
     if declaration.others is not None:
         options.append(f"  any other option\n{_wrap(declaration.others, '      ')}")
     return "\n\n".join([usage, _paragraphs(about), "options:\n" + "\n".join(options)])
+
+
+def _parse(module: str) -> ast.Module:
+    """Return the syntax tree of a module, which is found but not imported."""
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError(f"There is no module {module}.")
+    return ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
 
 
 def _docstring(function: ast.FunctionDef) -> str:

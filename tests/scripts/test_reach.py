@@ -11,7 +11,7 @@ from scripts.commands.reach import find_used, names_in, names_in_python
 from tests.conftest import ROOT
 
 PACKAGE = ROOT / "med3d_components"
-COMMAND_LINES = ("med3d_components/__main__.py", "scripts/commands/prepare_data.py")
+COMMAND_LINES = ("med3d_components/__main__.py",)
 
 
 def modules(package: Path) -> set[str]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import runpy
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import itk
 import nibabel as nib
@@ -15,12 +13,6 @@ import pytest
 
 SCRIPT = Path(__file__).parents[3] / "scripts" / "prepare_data.py"
 SPACING, ORIGIN = (0.6, 0.7, 1.25), (10.0, -20.0, 30.0)
-
-
-@pytest.fixture(scope="package")
-def prepare_data() -> ModuleType:
-    """Return the module of the commands, which the script runs."""
-    return importlib.import_module("scripts.commands.prepare_data")
 
 
 @pytest.fixture

@@ -43,14 +43,14 @@ def test_msd_downloads_checks_unpacks_and_removes_stray_files(run, tmp_path, arc
     }
 
 
-def test_msd_downloads_from_monais_table_with_its_md5(run, tmp_path, archive, prepare_data, monkeypatch):
+def test_msd_downloads_from_monais_table_with_its_md5(run, tmp_path, archive, monkeypatch):
     asked = []
 
     def download(url, filepath, hash_val, hash_type):
         asked.append((url, hash_val, hash_type))
         filepath.write_bytes(archive.read_bytes())
 
-    monkeypatch.setattr(prepare_data, "download_url", download)
+    monkeypatch.setattr("med3d_components.prepare.msd.download_url", download)
     assert run("msd", TASK, tmp_path / "data")[0] == 0
     assert asked == [(DecathlonDataset.resource[TASK], DecathlonDataset.md5[TASK], "md5")]
     assert run("msd", TASK, tmp_path / "data")[0] == 0

@@ -64,8 +64,8 @@ def test_sample_of_something_else_is_one_line(run, tmp_path):
     assert (code, err) == (1, "error: of is 'hearts', but must be one of domains, lungs, livers, nodules.\n")
 
 
-def test_livers_are_16_unless_told_otherwise(run, tmp_path, prepare_data, monkeypatch):
+def test_livers_are_16_unless_told_otherwise(run, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(prepare_data, "write_sample", lambda *arguments: asked.append(arguments))
+    monkeypatch.setattr("scripts.commands.prepare_data.write_sample", lambda *arguments: asked.append(arguments))
     assert run("sample", "--out", tmp_path, "--of", "livers")[0] == 0
     assert asked == [(tmp_path / "Synthetic_Livers", 16, 0)]
