@@ -1,4 +1,4 @@
-"""The command ``sample`` of ``scripts/prepare_data.py``; the others are those of ``python -m med3d_components prepare``."""
+"""The command ``sample`` of ``scripts/prepare_data.py``; all others are the package's ``prepare``."""
 
 from __future__ import annotations
 
