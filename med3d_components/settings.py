@@ -25,6 +25,9 @@ def read_settings(
         option: of the command line that names another model, for the error.
         part: entry that holds the settings of a part of the network, which are returned where it is.
 
+    Returns:
+        The settings. To ask for an entry that the file lacks is a ValueError that names both.
+
     Raises:
         FileNotFoundError: if there is no such file and no default, or it lies in ``models/`` there.
         ValueError: if the file is not JSON, was written by version 0.1, or lacks an entry of the default.
@@ -51,5 +54,15 @@ def read_settings(
         )
     if missing := [name for name in ("bundle", *(default or ())) if name not in settings]:
         raise ValueError(f"{path} lacks {', '.join(missing)}; restore it, it belongs to model.pt beside it.")
-    wanted: dict[str, Any] = settings.get(part, settings)
-    return wanted
+    return _Settings(path, settings.get(part, settings))
+
+
+class _Settings(dict[str, Any]):
+    """Entries of a file, which is named where one is missing: a config asks for some only when it evaluates."""
+
+    def __init__(self, path: Path, content: Mapping[str, Any]) -> None:
+        super().__init__(content)
+        self.path = path
+
+    def __missing__(self, name: str) -> Any:
+        raise ValueError(f"{self.path} lacks {name}; restore it, it belongs to model.pt beside it.")

@@ -37,3 +37,11 @@ def test_the_parent_of_the_right_folder_is_answered_with_it(tmp_path: Path) -> N
     write_json(tmp_path / "models" / "settings.json", {"network": {}})
     with pytest.raises(FileNotFoundError, match=f"give --ckpt_dir {tmp_path / 'models'}"):
         read_settings(tmp_path / "settings.json", default={})
+
+
+def test_an_entry_that_only_the_evaluation_asks_for_is_named_where_it_is_missing(tmp_path: Path) -> None:
+    write_json(tmp_path / "settings.json", {"bundle": "tiny", "network": {}, "coarse": {"spacing": [1, 1, 1]}})
+    with pytest.raises(ValueError, match=r"settings\.json lacks split_seed; restore it"):
+        read_settings(tmp_path / "settings.json")["split_seed"]
+    with pytest.raises(ValueError, match=r"settings\.json lacks roi_size; restore it"):
+        read_settings(tmp_path / "settings.json", part="coarse")["roi_size"]
