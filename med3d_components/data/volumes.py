@@ -33,7 +33,8 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.volumeutils import apply_read_scaling
 from numpy.typing import NDArray
 
-from med3d_components.data.dicom import find_series, is_dicom_file, is_dicom_folder, read_series
+from med3d_components.data.dicom import find_series, is_dicom_folder, read_series
+from med3d_components.data.dicom_files import is_dicom_file
 from med3d_components.data.geometry import check_affine, nifti_geometry, read_nifti_header
 
 __all__ = [

@@ -27,7 +27,8 @@ from skimage.color import rgb2lab
 from skimage.measure import find_contours, points_in_poly
 
 from med3d_components import __version__
-from med3d_components.data.dicom import DicomSeries, quiet, read_series
+from med3d_components.data.dicom import DicomSeries, read_series
+from med3d_components.data.dicom_files import quiet
 from med3d_components.masks.classes import Code, MaskClass
 from med3d_components.masks.nifti import check_grid
 from med3d_components.utils import atomic_path
