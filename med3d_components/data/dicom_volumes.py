@@ -107,6 +107,7 @@ class DicomSeries:
             ValueError: if a file cannot be unpacked.
 
         Example:
+            >>> from med3d_components.data.dicom import read_series
             >>> read_series("imagesTs/patient_1").read((slice(2, 6), slice(0, 12), slice(3, 4))).shape
             (4, 12, 1)
         """
