@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from med3d_components.masks.classes import file_part, mask_classes, write_color_table, write_label_description
-from med3d_components.masks.dicom import check_highdicom, write_dicom_seg, write_rtstruct
+from med3d_components.masks.dicom_seg import check_highdicom, write_dicom_seg
 from med3d_components.masks.nifti import write_nifti
 from med3d_components.masks.nrrd import write_seg_nrrd
+from med3d_components.masks.rtstruct import write_rtstruct
 
 __all__ = ["FORMATS", "all_or_none", "check_formats", "write_mask"]
 

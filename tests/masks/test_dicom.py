@@ -20,7 +20,8 @@ from skimage.measure import grid_points_in_poly
 
 from med3d_components.data.dicom import read_series
 from med3d_components.masks import write_mask
-from med3d_components.masks.dicom import SHARED_UIDS, _polygons
+from med3d_components.masks.dicom_headers import SHARED_UIDS
+from med3d_components.masks.outlines import outlines
 from tests.data.dicom_files import write_enhanced, write_slices
 from tests.masks.shapes import CLASSES, SHAPE, nested_mask, oblique_affine, upright_affine, write_scan
 
@@ -310,8 +311,8 @@ def test_every_format_has_the_grid_on_which_a_series_is_read(tmp_path: Path, wri
 @pytest.mark.parametrize("density", [0.3, 0.5, 0.8])
 def test_the_outlines_of_any_region_hold_its_voxels_and_no_others(density: float) -> None:
     region = np.random.default_rng(0).random((24, 30)) < density
-    outlines = _polygons(region)
-    inside = sum(grid_points_in_poly(region.shape, line, binarize=False) == 1 for line in outlines)
-    on_a_line = sum(grid_points_in_poly(region.shape, line, binarize=False) > 1 for line in outlines) > 0
+    polygons = outlines(region)
+    inside = sum(grid_points_in_poly(region.shape, line, binarize=False) == 1 for line in polygons)
+    on_a_line = sum(grid_points_in_poly(region.shape, line, binarize=False) > 1 for line in polygons) > 0
     assert np.array_equal((inside % 2 == 1) | on_a_line, region | on_a_line)
     assert on_a_line.mean() < 0.1

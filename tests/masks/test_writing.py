@@ -97,7 +97,7 @@ def test_the_options_of_the_bundles_name_these_formats() -> None:
 
 
 def test_without_highdicom_one_line_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("med3d_components.masks.dicom.find_spec", lambda name: None)
+    monkeypatch.setattr("med3d_components.masks.dicom_seg.find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError, match=r'pip install "med3d-components\[dicom\]", or choose nii.gz'):
         check_formats(["nii.gz", "dicom-seg"])
     assert check_formats(["nii.gz", "rtstruct"]) == ("nii.gz", "rtstruct")
