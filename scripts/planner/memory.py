@@ -74,8 +74,9 @@ def predict_peak(make_trainer: MakeTrainer) -> Peak:
         >>> from pathlib import Path
         >>> from scripts.planner.rehearsal import bundle_trainer
         >>> bundle = Path(__file__).parents[2] / "bundles" / "lung_segmentation"
-        >>> round(predict_peak(lambda: bundle_trainer(bundle, (64, 64, 64), 1, depth=10)).total / 1e6)
-        505
+        >>> size = {"patch_size": (64, 64, 64), "batch_size": 1, "depth": 10, "precision": "float32"}
+        >>> round(predict_peak(lambda: bundle_trainer(bundle, **size)).total / 1e6)
+        672
     """
     with FakeTensorMode(allow_non_fake_inputs=True), _RealArange():
         trainer = make_trainer()
