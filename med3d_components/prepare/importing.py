@@ -13,25 +13,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from med3d_components.data.domains import DomainFacts
+from med3d_components.data.labels import fit_label
 from med3d_components.data.volumes import read_volume
 from med3d_components.prepare.decathlon import LabelledScan, write_domain
+from med3d_components.prepare.label_files import read_layers
 
-__all__ = ["CaseFiles", "find_values", "import_cases", "import_domain"]
+__all__ = ["CaseFiles", "LabelFile", "find_values", "import_cases", "import_domain"]
 
 _REMEDY = "copy both anew, or move this case out of the source folder"
 _NO_CLASS = 255
+
+
+class LabelFile(NamedTuple):
+    """A file of a label, and value in it to value to write."""
+
+    path: Path
+    values: Mapping[int, int]
 
 
 class CaseFiles(NamedTuple):
     """What one case is made of.
 
     Attributes:
-        image: file of any format that MONAI reads, or folder with a DICOM series.
-        labels: files of its label, each with label value in the file to value to write. Later ones cover earlier ones.
+        images: one for each channel: files of any format, or folders with a DICOM series.
+        labels: files of its label. Where regions overlap, the higher value is written.
     """
 
-    image: Path
-    labels: tuple[tuple[Path, Mapping[int, int]], ...]
+    images: tuple[Path, ...]
+    labels: tuple[LabelFile, ...]
 
 
 def import_domain(
@@ -56,7 +65,9 @@ def import_domain(
         True
     """
     return import_cases(
-        folder, facts, {name: CaseFiles(image, ((label, values),)) for name, (image, label) in pairs.items()}
+        folder,
+        facts,
+        {name: CaseFiles((image,), (LabelFile(label, values),)) for name, (image, label) in pairs.items()},
     )
 
 
@@ -79,7 +90,8 @@ def import_cases(folder: str | os.PathLike[str], facts: DomainFacts, cases: Mapp
         FileExistsError: if the folder holds anything else.
     """
     work = [
-        (name, case.image.resolve(), [(x.resolve(), dict(v)) for x, v in case.labels]) for name, case in cases.items()
+        (name, [x.resolve() for x in case.images], [(x.resolve(), dict(v)) for x, v in case.labels])
+        for name, case in cases.items()
     ]
     provenance = {"imported": f"{zlib.crc32(repr((facts.classes, work)).encode()):08x}"}
     scans = {name: partial(_read_scan, case) for name, case in cases.items()}
@@ -103,21 +115,14 @@ def find_values(labels: Iterable[Path]) -> list[int]:
 
 
 def _read_scan(case: CaseFiles) -> LabelledScan:
-    image, affine = read_volume(case.image)
-    if image.ndim != 3:
-        raise ValueError(
-            f"{case.image} has shape {image.shape}, but one 3-D image per case is needed; split the channels."
-        )
-    label = np.zeros(image.shape, np.uint8)
+    images = [read_volume(path) for path in case.images]
+    image, affine = images[0]
+    label = np.zeros(image.shape[:3], np.uint8)
     for path, values in case.labels:
-        part, label_affine = read_volume(path)
-        if image.shape != part.shape:
-            raise ValueError(f"{case.image} has shape {image.shape}, but {path} has {part.shape}; {_REMEDY}.")
-        if not np.allclose(affine, label_affine, atol=1e-2):
-            raise ValueError(f"{case.image} and {path} differ in spacing, direction or origin; {_REMEDY}.")
-        mapped = _map_values(part, values, path)
-        label[mapped > 0] = mapped[mapped > 0]
-    return LabelledScan(image, label, affine)
+        for layer in read_layers(path, case.images[0]):
+            placed = fit_label(layer.voxels, layer.affine, label.shape, affine, str(path))
+            np.maximum(label, _map_values(placed, values, path), out=label)
+    return LabelledScan(image if len(images) == 1 else np.stack([one for one, _ in images], -1), label, affine)
 
 
 def _map_values(label: NDArray[Any], values: Mapping[int, int], path: Path) -> NDArray[np.uint8]:

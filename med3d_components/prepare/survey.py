@@ -1,0 +1,165 @@
+"""Look through the labels of all cases before anything is written: which classes there are, and which overlap."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from med3d_components.data.labels import count_values, fit_label
+from med3d_components.data.volumes import open_scan
+from med3d_components.prepare.label_files import read_layers
+from med3d_components.prepare.layouts import CaseSource, LabelSource
+from med3d_components.prepare.pairing import same_form
+
+__all__ = ["Contents", "Key", "fold", "survey"]
+
+Key = int | str
+"""What tells a class apart in all cases: its label value, or its name where files or their names have one."""
+
+_MANY = 2**12
+
+
+@dataclass
+class Contents:
+    """What the labels of a case hold.
+
+    Attributes:
+        files: for each label file, in the case's order, value in the file to key; None for one that was not read.
+        voxels: how many each key has; one of a name without voxels has 0.
+        overlaps: pairs of keys that share voxels, the one that came first first.
+    """
+
+    files: list[dict[int, Key] | None] = field(default_factory=list)
+    voxels: Counter[Key] = field(default_factory=Counter)
+    overlaps: set[tuple[Key, Key]] = field(default_factory=set)
+
+
+def survey(cases: Mapping[str, CaseSource], wanted: Collection[str] = ()) -> dict[str, Contents]:
+    """Read all labels.
+
+    Args:
+        cases: by name.
+        wanted: names of classes; mask files that have the names of others are not read. All are without.
+
+    Raises:
+        ValueError: if a file cannot be read, is no label, or does not lie on its image.
+
+    Example:
+        >>> from med3d_components.prepare.layouts import find_layout
+        >>> survey(find_layout(Path("3DSeg-8/Task09_Spleen")).cases)["case_0"].voxels
+        Counter({1: 1000})
+    """
+    chosen, spelling = {fold(name) for name in wanted}, _Spelling()
+    return {
+        name: _survey_case(name, case, chosen, spelling) for name, case in tqdm(cases.items(), "labels", unit="case")
+    }
+
+
+def fold(name: str) -> str:
+    """Return a name without what does not tell classes apart: capitals, blanks around it, and Unicode's form.
+
+    Example:
+        >>> fold(" Liver  Tumour") == fold("liver tumour")
+        True
+    """
+    return " ".join(same_form(name).casefold().split())
+
+
+class _Spelling(dict[str, str]):
+    """Folded name to the first spelling that was met."""
+
+    def of(self, name: str) -> str:
+        return self.setdefault(fold(name), same_form(name).strip())
+
+
+def _survey_case(name: str, case: CaseSource, chosen: Collection[str], spelling: _Spelling) -> Contents:
+    contents, cover = Contents(), _Cover(case.images[0])
+    for source in case.labels:
+        if chosen and source.name and fold(source.name) not in chosen:
+            contents.files.append(None)
+            contents.voxels[spelling.of(source.name)] += 0
+        else:
+            several = len(case.labels) > 1
+            contents.files.append(_survey_file(name, source, contents, cover, spelling, several))
+    contents.overlaps = cover.overlaps
+    return contents
+
+
+def _survey_file(
+    case: str, source: LabelSource, contents: Contents, cover: _Cover, spelling: _Spelling, several: bool
+) -> dict[int, Key]:
+    """Return value to key of a file, and add what it holds."""
+    keys: dict[int, Key] = {}
+    for layer in read_layers(source.path, cover.image):
+        counts = _count(layer.voxels, source.path)
+        named = dict.fromkeys(counts, source.name) if source.name else layer.names
+        keys |= {value: spelling.of(named[value]) if value in named else value for value in (*counts, *layer.names)}
+        for value, key in keys.items():
+            if value in counts or value in layer.names:
+                contents.voxels[key] += counts.get(value, 0)
+        if counts and (several or layer.names):
+            what = f"{case}: its label {source.path}"
+            cover.add(layer.voxels, layer.affine, {value: keys[value] for value in counts}, what)
+    _check_file(source, keys, contents.voxels)
+    return keys
+
+
+def _check_file(source: LabelSource, keys: Mapping[int, Key], voxels: Mapping[Key, int]) -> None:
+    if source.name and len(keys) > 1:
+        raise ValueError(
+            f"{source.path} has the values {', '.join(map(str, keys))}, but should be the mask of one class."
+        )
+    for key, count in Counter(keys.values()).items():
+        if count > 1 and voxels[key]:
+            print(f"{source.path} has {count} classes called {key}; they are joined.")
+
+
+def _count(voxels: NDArray[Any], path: Path) -> dict[int, int]:
+    """Return how many voxels each value but 0 has."""
+    counts = {value: count for value, count in count_values(voxels[_box(voxels)]).items() if value}
+    if len(counts) > _MANY or min(counts, default=0) < 0:
+        some = ", ".join(map(str, list(counts)[:5]))
+        raise ValueError(f"{path} has {len(counts)} values such as {some}; a label has few, whole and from 0 on.")
+    return counts
+
+
+def _box(voxels: NDArray[Any]) -> tuple[slice, ...]:
+    """Return the box of what is not 0."""
+    box = []
+    for axis in range(voxels.ndim):
+        found = np.flatnonzero(voxels.any(axis=tuple(other for other in range(voxels.ndim) if other != axis)))
+        box.append(slice(int(found[0]), int(found[-1]) + 1) if len(found) else slice(0, 0))
+    return tuple(box)
+
+
+class _Cover:
+    """Remembers which key has which voxels of an image, and notes where two have the same."""
+
+    def __init__(self, image: Path) -> None:
+        self.image = image
+        self.keys: list[Key] = []
+        self.overlaps: set[tuple[Key, Key]] = set()
+        self.grid: NDArray[np.uint16] | None = None
+
+    def add(self, voxels: NDArray[Any], affine: NDArray[Any], keys: Mapping[int, Key], what: str) -> None:
+        scan = open_scan(self.image, need_spacing=False)
+        placed = fit_label(voxels, affine, scan.shape, scan.affine, what)
+        box = _box(placed)
+        if self.grid is None:
+            self.grid = np.zeros(scan.shape, np.uint16)
+        part, taken = placed[box], self.grid[box]
+        for value, key in keys.items():
+            region = part == value
+            if key not in self.keys:
+                self.keys.append(key)
+            number = self.keys.index(key) + 1
+            shared = count_values(taken[region][:, None, None]) if region.any() else {}
+            self.overlaps |= {(self.keys[other - 1], key) for other in shared if other not in (0, number)}
+            taken[region] = number
