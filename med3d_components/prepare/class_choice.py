@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from med3d_components.data.dataset_json import check_classes
@@ -48,7 +48,7 @@ def parse_classes(text: str | None) -> Wanted:
     wanted: Wanted = {}
     text = text.strip() if text else ""
     listed = text[1:-1] if text.startswith("[") and text.endswith("]") else text  # as Python writes a list
-    for item in _split(listed, ","):
+    for item in _split(listed, ",") if text else ():
         name, *parts = _split(item, "=")
         name = _unquote(name)
         if len(parts) > 1 or name in wanted or (wanted and name == BACKGROUND):
@@ -103,20 +103,19 @@ def _pick(wanted: Wanted, layout: Layout, voxels: Mapping[Key, int]) -> Choice:
         for token in tokens or [name] * (name != BACKGROUND):
             keys = names.get(fold(token)) or values.get(token)
             if not keys:
-                raise ValueError(
-                    f"No label has {token!r}, of which --classes makes {name}; there is {_list(names, values)}."
-                )
+                raise ValueError(f"No label has {token!r}, of which --classes makes {name}; {_known(layout, voxels)}.")
             for key in keys:
                 if targets.setdefault(key, classes.index(name)) != classes.index(name):
                     raise ValueError(
-                        f"--classes takes {token!r} for {name} and for {classes[targets[key]]}; choose one."
+                        f"--classes takes {token!r} for {classes[targets[key]]} and for {name}; choose one."
                     )
     return Choice(tuple(classes), targets)
 
 
-def _list(names: Iterable[str], values: Iterable[str]) -> str:
-    known = [*names, *values]
-    return ", ".join(known[:_SHOWN]) + (", ..." if len(known) > _SHOWN else "")
+def _known(layout: Layout, voxels: Mapping[Key, int]) -> str:
+    known = [*layout.names.values(), *layout.parts, *sorted(map(str, set(voxels) - set(layout.names)))]
+    listed = ", ".join(known[:_SHOWN]) + (", ..." if len(known) > _SHOWN else "")
+    return f"there is {listed}; name them, or rename them as in organ={known[0]}"
 
 
 def _take_all(layout: Layout, voxels: Mapping[Key, int]) -> Choice:
@@ -180,7 +179,7 @@ def _split(text: str, sign: str) -> list[str]:
             pieces.append("")
         else:
             pieces[-1] += letter
-    return pieces if text else []
+    return pieces
 
 
 def _unquote(text: str) -> str:

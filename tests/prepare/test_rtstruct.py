@@ -205,7 +205,7 @@ def test_a_part_beyond_the_slices_is_cut_off_and_that_is_said(tmp_path: Path, ca
 def test_contours_across_the_slices_are_refused(tmp_path: Path) -> None:
     upright = circle((40, 35), 10, 5)[:, [0, 2, 1]]
     with pytest.raises(ValueError, match=r"a has a contour that crosses 20.0 slices of its scan; export it"):
-        filled(tmp_path, [upright + (0, 30, -20)])
+        filled(tmp_path, [np.add(upright, (0, 30, -20))])
 
 
 def test_points_enclose_nothing_and_a_structure_without_contours_is_empty(
