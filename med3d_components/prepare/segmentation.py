@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from med3d_components.data.domains import DomainFacts
+from med3d_components.data.volumes import open_scan
 from med3d_components.prepare.class_choice import Choice, choose_classes, parse_classes
 from med3d_components.prepare.importing import CaseFiles, LabelFile, import_cases
 from med3d_components.prepare.layouts import CaseSource, Layout
@@ -37,6 +38,7 @@ def import_layout(folder: str | os.PathLike[str], layout: Layout, classes: str |
         FileExistsError: if the folder holds anything else.
 
     Example:
+        >>> from pathlib import Path
         >>> from med3d_components.prepare.layouts import find_layout
         >>> import_layout("data/spleen", find_layout(Path("3DSeg-8/Task09_Spleen")), "spleen=1")
         Label value 1 is written as 1: spleen.
@@ -53,7 +55,7 @@ def import_layout(folder: str | os.PathLike[str], layout: Layout, classes: str |
         classes=choice.classes,
         source=layout.source,
         licence=layout.licence,
-        channels=layout.channels,
+        channels=layout.channels or _name_channels(layout),
     )
     return import_cases(
         folder, facts, {name: _case_files(case, found[name], choice) for name, case in layout.cases.items()}
@@ -70,6 +72,13 @@ def _case_files(case: CaseSource, contents: Contents, choice: Choice) -> CaseFil
         if keys is not None:
             files.append(LabelFile(source.path, {0: 0, **taken}))
     return CaseFiles(case.images, tuple(files))
+
+
+def _name_channels(layout: Layout) -> tuple[str, ...]:
+    """Return names for the channels of the first case."""
+    images = next(iter(layout.cases.values())).images
+    count = sum(open_scan(path, need_spacing=False).channels for path in images)
+    return ("image",) if count == 1 else tuple(f"channel {number}" for number in range(count))
 
 
 def _called(key: Key) -> str:

@@ -23,7 +23,8 @@ __all__ = ["Contents", "Key", "fold", "survey"]
 Key = int | str
 """What tells a class apart in all cases: its label value, or its name where files or their names have one."""
 
-_MANY = 2**12
+_FEW = 1024
+"""Most values of a label: an image has more."""
 
 
 @dataclass
@@ -124,9 +125,9 @@ def _check_file(source: LabelSource, keys: Mapping[int, Key], voxels: Mapping[Ke
 def _count(voxels: NDArray[Any], path: Path) -> dict[int, int]:
     """Return how many voxels each value but 0 has."""
     counts = {value: count for value, count in count_values(voxels[_box(voxels)]).items() if value}
-    if len(counts) > _MANY or min(counts, default=0) < 0:
+    if len(counts) > _FEW or min(counts, default=0) < 0:
         some = ", ".join(map(str, list(counts)[:5]))
-        raise ValueError(f"{path} has {len(counts)} values such as {some}; a label has few, whole and from 0 on.")
+        raise ValueError(f"{path} has {len(counts)} values such as {some}; a label has few, and none below 0.")
     return counts
 
 

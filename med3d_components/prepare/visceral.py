@@ -67,9 +67,8 @@ def import_visceral(source: str | os.PathLike[str], folder: str | os.PathLike[st
             continue
         files = [_choose(name, structure, found[structure]) for structure in LUNGS]
         targets = (1, 2) if sides else (1, 1)
-        cases[name] = CaseFiles(
-            (image,), tuple(LabelFile(file, {0: 0, 1: x, 255: x}) for file, x in zip(files, targets, strict=True))
-        )
+        labels = (LabelFile(file, {0: 0, 1: x, 255: x}) for file, x in zip(files, targets, strict=True))
+        cases[name] = CaseFiles((image,), tuple(labels))
     if not cases:
         raise ValueError(f"No volume in {source} has both lungs outlined; give the folder of the unpacked download.")
     return import_cases(folder, facts, cases)

@@ -44,7 +44,7 @@ class Layout:
         names: label value to class, where one file tells it for all cases.
         parts: names of classes that are unions of others in ``names``, to their values; a voxel may be in several.
         unlabelled: label value of voxels that nobody labelled; None if there is none.
-        channels: names of the images of a case.
+        channels: names of the channels of a case; empty where nothing tells them.
         source: who publishes the scans.
         licence: of the scans.
     """
@@ -54,6 +54,6 @@ class Layout:
     names: Mapping[int, str] = field(default_factory=dict)
     parts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     unlabelled: int | None = None
-    channels: tuple[str, ...] = ("image",)
+    channels: tuple[str, ...] = ()
     source: str = "own files"
     licence: str = "that of the files it was imported from"

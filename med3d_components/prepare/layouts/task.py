@@ -52,7 +52,6 @@ def read_task(folder: Path) -> Layout:
     kind = "raw dataset of nnU-Net" if nnunet else "task of the Medical Segmentation Decathlon"
     channels = content.get("channel_names" if nnunet else "modality")
     named = tuple(map(str, channels.values())) if isinstance(channels, dict) else ()
-    count = len(next(iter(cases.values())).images)
     own = {key: str(content[key]) for key in ("reference", "licence") if content.get(key)}
     return Layout(
         title=kind,
@@ -60,7 +59,7 @@ def read_task(folder: Path) -> Layout:
         names=names,
         parts=parts,
         unlabelled=unlabelled,
-        channels=named or ("image",) * count,
+        channels=named,
         source=own.get("reference", Layout.source),
         licence=own.get("licence", Layout.licence),
     )
