@@ -16,8 +16,10 @@ import pytest
 from med3d_components.__main__ import COMMANDS
 from med3d_components.data.datalists import read_domain
 from med3d_components.data.dicom import read_series
+from med3d_components.data.labels import fit_label
 from med3d_components.masks import write_mask
 from med3d_components.utils import run_commands
+from tests.data.dicom_files import write_series
 from tests.masks.shapes import CLASSES, SHAPE, ball, nested_mask, upright_affine, write_scan
 
 AFFINE = upright_affine()
@@ -204,10 +206,8 @@ def test_overlapping_segments_need_an_order_which_is_proposed_and_kept(tmp_path:
     assert code == 0, err
     assert "GTV 1 covers a part of Liver, in 1 of 1 cases." in out
     (label,) = (tmp_path / "Own" / "labelsTr").iterdir()
-    series = read_series(scan)
     expected = np.where(small, 2, np.where(large, 1, 0))
     assert np.array_equal(np.asarray(nib.load(label).dataobj), expected)
-    assert series.shape == SHAPE
 
 
 def test_several_channels_of_nnunet_become_one_4d_image(tmp_path: Path, run: Run) -> None:
@@ -240,20 +240,43 @@ def real(name: str) -> Path:
     return Path(folder, name)
 
 
-def test_organs_of_a_real_scan_come_back_from_masks_and_from_a_structure_set(tmp_path: Path, run: Run) -> None:
-    source = real("example_ct")
-    ct, label = (nib.load(source / f"{name}.nii.gz") for name in ("ct", "labels"))
-    values = [value for value in np.unique(label.dataobj).tolist() if value][:3]
-    case = tmp_path / "source" / "s1"
-    case.mkdir(parents=True)
-    shutil.copy(source / "ct.nii.gz", case / "ct.nii.gz")
-    for value in values:
-        region = (np.asarray(label.dataobj) == value).astype(np.uint8)
-        save(case / "segmentations" / f"organ {int(value)}.nii.gz", region, label.affine)
+@pytest.mark.parametrize("kind", ["masks", "rtstruct", "dicom-seg"])
+def test_organs_of_a_real_scan_come_back_voxel_for_voxel(tmp_path: Path, run: Run, kind: str) -> None:
+    ct, labels = (nib.as_closest_canonical(nib.load(real("example_ct") / f"{x}.nii.gz")) for x in ("ct", "labels"))
+    organs = np.asarray(labels.dataobj).astype(np.uint8)
+    names = [f"organ {value:02}" for value in range(organs.max() + 1)]
+    here, affine = tmp_path / "source" / "s1", ct.affine
+    if kind == "masks":
+        save(here / "ct.nii.gz", np.asarray(ct.dataobj), affine)
+        for value in range(1, len(names)):
+            save(here / "segmentations" / f"{names[value]}.nii.gz", (organs == value).astype(np.uint8), affine)
+    else:
+        write_series(here / "series", np.asarray(ct.dataobj), affine)
+        series = read_series(here / "series")
+        affine, organs = series.affine, fit_label(organs, affine, series.shape, series.affine, "organs")
+        write_mask(organs, here / "series", here / "mask", names, kind)
     code, _, err = run("--source", tmp_path / "source", "--out", tmp_path / "Own")
     assert code == 0, err
     found = nib.load(tmp_path / "Own" / "labelsTr" / "s1.nii.gz")
-    for index, value in enumerate(sorted(values, key=lambda value: f"organ {int(value)}"), start=1):
-        assert np.array_equal(np.asarray(found.dataobj) == index, np.asarray(label.dataobj) == value)
-    assert np.allclose(found.affine, ct.affine, atol=1e-3)
-    assert len(read_domain(tmp_path / "Own").cases) == 1
+    expected = np.searchsorted(np.unique(organs), organs)  # classes without a voxel are left out
+    assert np.array_equal(found.dataobj, expected)
+    assert np.allclose(found.affine, affine, atol=1e-3)
+
+
+def test_a_real_task_of_the_decathlon_is_imported_with_its_classes(tmp_path: Path, run: Run) -> None:
+    source = real("Task04_Hippocampus")
+    content = json.loads((source / "dataset.json").read_text())
+    some = content | {"training": content["training"][:3]}
+    for entry in some["training"]:
+        for part in ("image", "label"):
+            (tmp_path / "source" / entry[part]).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source / entry[part], tmp_path / "source" / entry[part])
+    (tmp_path / "source" / "dataset.json").write_text(json.dumps(some))
+    code, out, err = run("--source", tmp_path / "source", "--out", tmp_path / "Own")
+    assert code == 0, err
+    assert out.startswith("3 cases found: task of the Medical Segmentation Decathlon.")
+    domain = read_domain(tmp_path / "Own")
+    assert domain.classes == ("background", "Anterior", "Posterior")
+    for entry in some["training"]:
+        before, after = (nib.load(folder / entry["label"]) for folder in (source, tmp_path / "Own"))
+        assert np.array_equal(before.dataobj, after.dataobj)
