@@ -81,11 +81,11 @@ def segmentation(
 
         --source FOLDER                     a layout that is known, see below
         --images scans --labels masks       two folders with files of the same names
-        --images ct.nii.gz --labels liver.nii.gz
-        --images ct.nii.gz --labels masks   a folder of a mask for each class: masks/liver.nii.gz, ...
+        --images ct.nii.gz --labels a.nii   an image and its label
+        --images ct.nii.gz --labels masks   an image and a mask for each class: masks/liver.nii.gz
         --images "{case}/ct.nii.gz" --labels "{case}/seg.nii.gz"
         --images "{case}.nii.gz" --labels "{case}/{class}.nii.gz"
-        --pairs table.csv                   with the columns image and label, and case where names would be the same
+        --pairs table.csv                   with the columns image and label, and case if need be
 
     Layouts that are known: a task of the Medical Segmentation Decathlon; a raw dataset of nnU-Net; CASE/ct.nii.gz with
     CASE/segmentations/CLASS.nii.gz, as of TotalSegmentator; folders named images or scans, and labels or masks; labels
@@ -107,7 +107,7 @@ def segmentation(
     """
     layout = _find_layout(source, images, labels, pairs)
     print(f"{len(layout.cases)} {'case' if len(layout.cases) == 1 else 'cases'} found: {layout.title}.")
-    _report(Path(str(out)), import_layout(str(out), layout, classes))
+    _report(Path(out), import_layout(out, layout, classes))
 
 
 def visceral(source: str, out: str, sides: bool = True) -> None:
@@ -146,8 +146,8 @@ def _find_layout(source: str | None, images: str | None, labels: str | None, pai
             "Give one of --source FOLDER, --images with --labels, or --pairs TABLE.csv; --help explains them."
         )
     if images is not None and labels is not None:
-        return layout_of(str(images), str(labels))
-    return find_layout(Path(str(source))) if source is not None else read_table(Path(str(pairs)))
+        return layout_of(images, labels)
+    return find_layout(Path(source)) if source is not None else read_table(Path(str(pairs)))
 
 
 def _import_known(folder: Path, pairs: Pairs, values: Mapping[int, int]) -> None:

@@ -86,6 +86,7 @@ def choose_classes(wanted: Wanted, layout: Layout, found: Mapping[str, Contents]
     else:
         choice = _take_all(layout, voxels)
         _check_apart(choice, found, voxels)
+    _check_once(choice, found)
     if len(choice.classes) < 2:
         raise ValueError("--classes names the background alone; add a class.")
     check_classes(choice.classes, "--classes" if wanted else "the labels")
@@ -149,6 +150,14 @@ def _take_named(layout: Layout) -> Choice:
         )
     targets: dict[Key, int] = {v: index for index, (_, values) in enumerate(classes, start=1) for v in values}
     return Choice((BACKGROUND, *(name for name, _ in classes)), targets, strict=True)
+
+
+def _check_once(choice: Choice, found: Mapping[str, Contents]) -> None:
+    """Refuse a class that two files of a case outline, as two versions of a structure set do."""
+    for case, contents in found.items():
+        for key, files in contents.outlines.items():
+            if choice.targets.get(key) and len(files) > 1:
+                raise ValueError(f"{case}: {key} is outlined in {' and in '.join(map(str, files))}; move one away.")
 
 
 def _check_apart(choice: Choice, found: Mapping[str, Contents], voxels: Mapping[Key, int]) -> None:

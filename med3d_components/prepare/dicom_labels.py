@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import pydicom
 from pydicom.uid import RTStructureSetStorage, SegmentationStorage
 
-from med3d_components.data.dicom import DicomSeries, is_dicom_file, quiet
+from med3d_components.data.dicom import DicomSeries, is_dicom_file, quiet, walk_files
+from med3d_components.data.volumes import ENDINGS
 
 __all__ = ["RTSTRUCT", "SEG", "DicomLabel", "find_dicom_labels", "frame_of_reference", "label_kind", "match_series"]
 
@@ -47,10 +48,10 @@ def label_kind(path: Path) -> str:
 
 def find_dicom_labels(folder: Path) -> list[DicomLabel]:
     """Find the SEG and RTSTRUCT objects below a folder, or in a file; copies of one are found once."""
-    files = sorted(folder.rglob("*")) if folder.is_dir() else [folder]
+    files = walk_files(folder, []) if folder.is_dir() else [folder]
     found: dict[str, DicomLabel] = {}
     for path in files:
-        if is_dicom_file(path) and (kind := label_kind(path)):
+        if not path.name.lower().endswith(ENDINGS) and is_dicom_file(path) and (kind := label_kind(path)):
             label = _read_label(path, kind)
             found.setdefault(label.uid or str(path), label)
     return list(found.values())

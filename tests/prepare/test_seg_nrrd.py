@@ -37,7 +37,7 @@ def write_by_slicerio(path: Path, layers: np.ndarray, affine: np.ndarray, segmen
 
 def regions(path: Path, image: Path) -> dict[str, np.ndarray]:
     """Return name to region on a grid of the phantom's shape, as the import places it."""
-    found = {}
+    found: dict[str, np.ndarray] = {}
     for layer in read_layers(path, image):
         placed = fit_label(layer.voxels, layer.affine, SHAPE, oblique_affine(), str(path))
         found |= {name: placed == value for value, name in layer.names.items()}

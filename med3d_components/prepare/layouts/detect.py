@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
+from med3d_components.data.dicom import walk_files
 from med3d_components.data.volumes import ENDINGS, MASK_SUFFIXES, case_name
 from med3d_components.prepare.dicom_labels import find_dicom_labels
 from med3d_components.prepare.layouts.base import CaseSource, LabelSource, Layout
@@ -124,4 +125,8 @@ def _dicom(source: Path) -> Iterator[tuple[str, _Find]]:
 
 
 def _volumes(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.name.lower().endswith(ENDINGS) and path.name[0] != ".")
+    """Return the volumes below a folder, but for those of training sets, such as one imported from here."""
+    found = [path for path in walk_files(folder, []) if path.name.lower().endswith(ENDINGS) and path.name[0] != "."]
+    above = {parent for path in found for parent in path.relative_to(folder).parents}
+    sets = {parent for parent in above if parent != Path() and (folder / parent / "dataset.json").is_file()}
+    return [path for path in found if sets.isdisjoint(path.relative_to(folder).parents)]
