@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,7 +42,7 @@ class DicomLabel(NamedTuple):
 
 def label_kind(path: Path) -> str:
     """Return :data:`RTSTRUCT` or :data:`SEG` for a DICOM file, and nothing for another one."""
-    with quiet():
+    with quiet(), _naming(path):
         header = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=["SOPClassUID"])
     return _KINDS.get(_text(header, "SOPClassUID") or _text(header.file_meta, "MediaStorageSOPClassUID"), "")
 
@@ -90,7 +91,7 @@ def frame_of_reference(series: DicomSeries) -> str:
 
 
 def _read_label(path: Path, kind: str) -> DicomLabel:
-    with quiet():
+    with quiet(), _naming(path):
         header = pydicom.dcmread(path, stop_before_pixels=True, force=True)
         frames = {_text(header, "FrameOfReferenceUID")}
         series = list(header.get("ReferencedSeriesSequence") or [])
@@ -102,6 +103,15 @@ def _read_label(path: Path, kind: str) -> DicomLabel:
         uids = {_text(one, "SeriesInstanceUID") for one in series}
         own = _text(header, "SOPInstanceUID")
     return DicomLabel(path, kind, own, *(frozenset(found - {""}) for found in (images, uids, frames)))
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Name the file in whatever pydicom raises where bytes are missing."""
+    try:
+        yield
+    except Exception as e:
+        raise ValueError(f"{path} is cut off or no DICOM file ({e}); copy it anew.") from None
 
 
 def _referenced_images(header: Any, series: Sequence[Any]) -> Iterator[Any]:

@@ -40,7 +40,8 @@ def read_dicom_seg(path: Path) -> Iterator[Layer]:
             yield _read_segment(path, seg, number, name.strip())
     except (AttributeError, KeyError, RuntimeError, TypeError, NotImplementedError) as e:
         raise ValueError(
-            f"{path} cannot be read as a segmentation by highdicom ({type(e).__name__}: {e}); convert it to NIfTI."
+            f"{path} is cut off, or no segmentation that highdicom reads ({type(e).__name__}: {e}); copy it anew, or "
+            "convert it to NIfTI."
         ) from e
 
 
@@ -50,7 +51,9 @@ def _read_segment(path: Path, seg: Any, number: int, name: str) -> Layer:
         try:
             volume = seg.get_volume(segment_numbers=[number], allow_missing_positions=True)
         except ValueError as e:
-            raise ValueError(f"{path}: the frames of {name!r} are no volume ({e}); convert it to NIfTI.") from e
+            raise ValueError(
+                f"{path}: the frames of {name!r} are no volume ({e}); copy it anew, or convert it to NIfTI."
+            ) from e
     array = np.asarray(volume.array)[..., 0]
     if not np.isin(array[array != 0], 1).all():
         raise ValueError(

@@ -140,6 +140,17 @@ def test_a_copy_of_a_label_counts_once(tmp_path: Path) -> None:
     assert len(find_dicom_labels(tmp_path)) == 1
 
 
+@pytest.mark.parametrize("formats", ["dicom-seg", "rtstruct"])
+@pytest.mark.parametrize("left", [0.05, 0.5, 0.95, 0.999])
+def test_a_label_that_is_cut_off_is_refused_by_its_name(tmp_path: Path, formats: str, left: float) -> None:
+    scan = write_scan(tmp_path / "scan", oblique_affine())
+    (file,) = write_mask(nested_mask(), scan, tmp_path / "scan_seg", CLASSES, formats)
+    content = file.read_bytes()
+    file.write_bytes(content[: int(left * len(content))])
+    with pytest.raises(ValueError, match=rf"{file.name}.* copy it anew"):
+        list(read_layers(file, scan))
+
+
 def test_without_highdicom_one_line_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scan = write_scan(tmp_path / "scan", oblique_affine())
     (file,) = write_mask(nested_mask(), scan, tmp_path / "scan_seg", CLASSES, "dicom-seg")

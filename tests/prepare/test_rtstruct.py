@@ -16,7 +16,8 @@ from pydicom.uid import ImplicitVRLittleEndian, RTStructureSetStorage, generate_
 from skimage.draw import polygon2mask
 
 from med3d_components.masks import write_mask
-from med3d_components.prepare.rtstruct import fill_polygon, read_rtstruct
+from med3d_components.prepare.contours import fill_polygon
+from med3d_components.prepare.rtstruct import read_rtstruct
 from tests.data.dicom_files import save, write_series
 from tests.masks.shapes import CLASSES, nested_mask, oblique_affine, upright_affine, write_scan
 
