@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from med3d_components.data.labels import count_values, fit_label
 from med3d_components.data.volumes import open_scan
-from med3d_components.prepare.label_files import read_layers
+from med3d_components.prepare.label_files import Layer, read_layers
 from med3d_components.prepare.layouts import CaseSource, LabelSource
 from med3d_components.prepare.pairing import same_form
 
@@ -34,14 +34,20 @@ class Contents:
     Attributes:
         files: for each label file, in the case's order, value in the file to key; None for one that was not read.
         voxels: how many each key has; one of a name without voxels has 0.
-        overlaps: pairs of keys that share voxels, the one that came first first.
         outlines: key to the files that have voxels of it.
+        overlaps: pairs of keys that share voxels, the one that came first first.
     """
 
     files: list[dict[int, Key] | None] = field(default_factory=list)
     voxels: Counter[Key] = field(default_factory=Counter)
-    overlaps: set[tuple[Key, Key]] = field(default_factory=set)
     outlines: dict[Key, list[Path]] = field(default_factory=dict)
+    overlaps: set[tuple[Key, Key]] = field(default_factory=set)
+
+    def add(self, key: Key, count: int, path: Path) -> None:
+        """Add the voxels that a file has of a key."""
+        self.voxels[key] += count
+        if count and path not in self.outlines.setdefault(key, []):
+            self.outlines[key].append(path)
 
 
 def survey(cases: Mapping[str, CaseSource], wanted: Collection[str] = ()) -> dict[str, Contents]:
@@ -59,10 +65,16 @@ def survey(cases: Mapping[str, CaseSource], wanted: Collection[str] = ()) -> dic
         >>> survey(find_layout(Path("3DSeg-8/Task09_Spleen")).cases)["case_0"].voxels
         Counter({1: 1000})
     """
-    chosen, spelling = {fold(name) for name in wanted}, _Spelling()
-    return {
-        name: _survey_case(name, case, chosen, spelling) for name, case in tqdm(cases.items(), "labels", unit="case")
-    }
+    chosen, spelling, found = {fold(name) for name in wanted}, _Spelling(), {}
+    for name, case in tqdm(cases.items(), "labels", unit="case"):
+        reader = _CaseReader(name, case, spelling)
+        for source in case.labels:
+            if chosen and source.name and fold(source.name) not in chosen:
+                reader.pass_over(source)
+            else:
+                reader.read(source)
+        found[name] = reader.contents
+    return found
 
 
 def fold(name: str) -> str:
@@ -82,40 +94,45 @@ class _Spelling(dict[str, str]):
         return self.setdefault(fold(name), same_form(name).strip())
 
 
-def _survey_case(name: str, case: CaseSource, chosen: Collection[str], spelling: _Spelling) -> Contents:
-    contents, cover = Contents(), _Cover(case.images[0])
-    for source in case.labels:
-        if chosen and source.name and fold(source.name) not in chosen:
-            contents.files.append(None)
-            contents.voxels[spelling.of(source.name)] += 0
-        else:
-            several = len(case.labels) > 1
-            contents.files.append(_survey_file(name, source, contents, cover, spelling, several))
-    contents.overlaps = cover.overlaps
-    return contents
+class _CaseReader:
+    """Reads the labels of a case one after the other."""
 
+    def __init__(self, name: str, case: CaseSource, spelling: _Spelling) -> None:
+        self.name, self.image, self.alone = name, case.images[0], len(case.labels) == 1
+        self.spelling = spelling
+        self.cover = _Cover()
+        self.contents = Contents(overlaps=self.cover.overlaps)
 
-def _survey_file(
-    case: str, source: LabelSource, contents: Contents, cover: _Cover, spelling: _Spelling, several: bool
-) -> dict[int, Key]:
-    """Return value to key of a file, and add what it holds."""
-    keys: dict[int, Key] = {}
-    if source.name:
-        contents.voxels[spelling.of(source.name)] += 0
-    for layer in read_layers(source.path, cover.image):
-        counts = _count(layer.voxels, source.path)
-        named = dict.fromkeys(counts, source.name) if source.name else layer.names
-        keys |= {value: spelling.of(named[value]) if value in named else value for value in (*counts, *layer.names)}
-        for value, key in keys.items():
-            if value in counts or value in layer.names:
-                contents.voxels[key] += counts.get(value, 0)
-            if value in counts and source.path not in (files := contents.outlines.setdefault(key, [])):
-                files.append(source.path)
-        if counts and (several or layer.names):
-            what = f"{case}: its label {source.path}"
-            cover.add(layer.voxels, layer.affine, {value: keys[value] for value in counts}, what)
-    _check_file(source, keys, contents.voxels)
-    return keys
+    def pass_over(self, source: LabelSource) -> None:
+        """Note that there is a mask of a class that nobody wants."""
+        self.contents.files.append(None)
+        self.contents.add(self.spelling.of(source.name), 0, source.path)
+
+    def read(self, source: LabelSource) -> None:
+        """Add what a file holds."""
+        keys: dict[int, Key] = {}
+        if source.name:
+            self.contents.add(self.spelling.of(source.name), 0, source.path)
+        for layer in read_layers(source.path, self.image):
+            counts = _count(layer.voxels, source.path)
+            here = self._keys(source, layer, counts)
+            for value, key in here.items():
+                self.contents.add(key, counts.get(value, 0), source.path)
+            if counts and not (self.alone and not layer.names):  # the values of one volume cannot overlap
+                self.cover.add(self._place(source, layer), {value: here[value] for value in counts})
+            keys |= here
+        _check_file(source, keys, self.contents.voxels)
+        self.contents.files.append(keys)
+
+    def _keys(self, source: LabelSource, layer: Layer, counts: Mapping[int, int]) -> dict[int, Key]:
+        """Return value to key of a layer."""
+        names = dict.fromkeys(counts, source.name) if source.name else layer.names
+        return {x: self.spelling.of(names[x]) if x in names else x for x in (*counts, *layer.names)}
+
+    def _place(self, source: LabelSource, layer: Layer) -> NDArray[Any]:
+        scan = open_scan(self.image, need_spacing=False)
+        what = f"{self.name}: its label {source.path}"
+        return fit_label(layer.voxels, layer.affine, scan.shape, scan.affine, what)
 
 
 def _check_file(source: LabelSource, keys: Mapping[int, Key], voxels: Mapping[Key, int]) -> None:
@@ -149,24 +166,22 @@ def _box(voxels: NDArray[Any]) -> tuple[slice, ...]:
 class _Cover:
     """Remembers which key has which voxels of an image, and notes where two have the same."""
 
-    def __init__(self, image: Path) -> None:
-        self.image = image
+    def __init__(self) -> None:
         self.keys: list[Key] = []
         self.overlaps: set[tuple[Key, Key]] = set()
         self.grid: NDArray[np.uint16] | None = None
 
-    def add(self, voxels: NDArray[Any], affine: NDArray[Any], keys: Mapping[int, Key], what: str) -> None:
-        scan = open_scan(self.image, need_spacing=False)
-        placed = fit_label(voxels, affine, scan.shape, scan.affine, what)
-        box = _box(placed)
+    def add(self, voxels: NDArray[Any], keys: Mapping[int, Key]) -> None:
+        """Add the regions of a label on the grid of the image, (x, y, z)."""
         if self.grid is None:
-            self.grid = np.zeros(scan.shape, np.uint16)
-        part, taken = placed[box], self.grid[box]
+            self.grid = np.zeros(voxels.shape, np.uint16)
+        box = _box(voxels)
+        part, taken = voxels[box], self.grid[box]
         for value, key in keys.items():
             region = part == value
             if key not in self.keys:
                 self.keys.append(key)
             number = self.keys.index(key) + 1
-            shared = count_values(taken[region][:, None, None]) if region.any() else {}
-            self.overlaps |= {(self.keys[other - 1], key) for other in shared if other not in (0, number)}
+            shared = np.unique(taken[region]).tolist()
+            self.overlaps.update((self.keys[other - 1], key) for other in shared if other not in (0, number))
             taken[region] = number

@@ -14,7 +14,7 @@ NAMED = Layout("task", {}, names={1: "liver", 2: "tumour", 4: "left kidney"})
 
 def case(*overlaps: tuple[Key, Key], **voxels: int) -> dict[str, Contents]:
     counts: Counter[Key] = Counter({int(key[1:]) if key[1:].isdigit() else key: n for key, n in voxels.items()})
-    return {"a": Contents([], counts, set(overlaps))}
+    return {"a": Contents(voxels=counts, overlaps=set(overlaps))}
 
 
 VALUES = case(v1=5, v2=3, v4=9)
