@@ -29,22 +29,37 @@ Write = Callable[[Path, Path, dict[str, np.ndarray]], Path]
 
 def by_highdicom(path: Path, scan: Path, regions: dict[str, np.ndarray]) -> Path:
     """Write regions that may overlap, their frames in an order by chance."""
+    stack = np.stack([region.T for region in regions.values()], axis=-1).astype(np.uint8)
+    order = np.random.default_rng(0).permutation(len(stack))
+    seg = new_seg(scan, stack, list(regions), "BINARY", order)
+    groups = list(seg.PerFrameFunctionalGroupsSequence)
+    size = SHAPE[0] * SHAPE[1]
+    bits = np.unpackbits(np.frombuffer(seg.PixelData, np.uint8), bitorder="little")[: size * len(groups)]
+    mixed = np.random.default_rng(1).permutation(len(groups))
+    packed = np.packbits(bits.reshape(len(groups), size)[mixed].ravel(), bitorder="little").tobytes()
+    seg.PixelData = packed + b"\0" * (len(packed) % 2)
+    seg.PerFrameFunctionalGroupsSequence = [groups[frame] for frame in mixed]
+    seg.save_as(path)
+    return path
+
+
+def new_seg(scan: Path, stack: np.ndarray, names: list[str], kind: str, order: np.ndarray | None = None) -> Any:
+    """Return a SEG of a stack (slices, rows, columns), of labels or with an axis of segments behind."""
+    order = np.arange(len(stack)) if order is None else order
     series = read_series(scan)
     sources = [pydicom.dcmread(file) for file in series.files]
     for header in sources:
         for keyword in ("PatientBirthDate", "PatientSex", "AccessionNumber", "StudyDate", "StudyTime", "StudyID"):
             header.setdefault(keyword, "")
         header.setdefault("ReferringPhysicianName", "")
-    order = np.random.default_rng(0).permutation(len(sources))
     code = hd.sr.CodedConcept("85756007", "SCT", "Tissue")
     described = [
-        hd.seg.SegmentDescription(number, name, code, code, "MANUAL") for number, name in enumerate(regions, start=1)
+        hd.seg.SegmentDescription(number, name, code, code, "MANUAL") for number, name in enumerate(names, start=1)
     ]
-    stack = np.stack([region.T for region in regions.values()], axis=-1)[order]
-    seg = hd.seg.Segmentation(
+    return hd.seg.Segmentation(
         source_images=[sources[k] for k in order],
-        pixel_array=stack.astype(np.uint8),
-        segmentation_type="BINARY",
+        pixel_array=stack[order],
+        segmentation_type=kind,
         segment_descriptions=described,
         series_instance_uid=hd.UID(),
         series_number=100,
@@ -55,15 +70,6 @@ def by_highdicom(path: Path, scan: Path, regions: dict[str, np.ndarray]) -> Path
         software_versions="1",
         device_serial_number="1",
     )
-    groups = list(seg.PerFrameFunctionalGroupsSequence)
-    size = SHAPE[0] * SHAPE[1]
-    bits = np.unpackbits(np.frombuffer(seg.PixelData, np.uint8), bitorder="little")[: size * len(groups)]
-    mixed = np.random.default_rng(1).permutation(len(groups))
-    packed = np.packbits(bits.reshape(len(groups), size)[mixed].ravel(), bitorder="little").tobytes()
-    seg.PixelData = packed + b"\0" * (len(packed) % 2)
-    seg.PerFrameFunctionalGroupsSequence = [groups[frame] for frame in mixed]
-    seg.save_as(path)
-    return path
 
 
 def by_dcmqi(path: Path, scan: Path, regions: dict[str, np.ndarray]) -> Path:
@@ -97,6 +103,24 @@ def test_overlapping_segments_of_other_writers_have_their_names_voxels_and_place
         found[name] = fit_label(layer.voxels, layer.affine, SHAPE, read_series(scan).affine, "a") == value
     assert found.keys() == regions.keys()
     assert all(np.array_equal(found[name], region) for name, region in regions.items())
+
+
+@pytest.mark.parametrize("kind", ["LABELMAP", "FRACTIONAL"])
+def test_segments_of_other_kinds_are_read_where_they_are_regions(tmp_path: Path, kind: str) -> None:
+    scan = write_scan(tmp_path / "scan", oblique_affine())
+    mask = nested_mask().T
+    stack = mask.copy() if kind == "LABELMAP" else np.stack([mask == 1, mask == 2], axis=-1).astype(float)
+    new_seg(scan, stack, CLASSES[1:], kind).save_as(tmp_path / "seg.dcm")
+    for value, layer in enumerate(read_layers(tmp_path / "seg.dcm", scan), start=1):
+        placed = fit_label(layer.voxels, layer.affine, SHAPE, read_series(scan).affine, "a")
+        assert np.array_equal(placed == value, nested_mask() == value)
+
+
+def test_probabilities_are_refused(tmp_path: Path) -> None:
+    scan = write_scan(tmp_path / "scan", oblique_affine())
+    new_seg(scan, (nested_mask().T > 0)[..., None] * 0.4, ["lung"], "FRACTIONAL").save_as(tmp_path / "seg.dcm")
+    with pytest.raises(ValueError, match=r"seg.dcm: 'lung' holds probabilities instead of a region; write it as"):
+        list(read_layers(tmp_path / "seg.dcm", scan))
 
 
 @pytest.mark.parametrize("formats", ["dicom-seg", "rtstruct"])
