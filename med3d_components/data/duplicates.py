@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 from unicodedata import normalize
@@ -37,9 +38,10 @@ def check_listed_once(path: Path, entries: Sequence[Entry]) -> None:
         ValueError: dataset.json lists a.nii twice, as b/../a.nii too; drop one entry.
     """
     files: dict[str, Path] = {}
+    resolve = cache(Path.resolve)
     for file in [file for entry in entries for file in (entry.image, entry.label)]:
         # Not a file's own link: git-annex links all files of equal content, such as empty labels, to one.
-        real = normalize("NFC", str(file.parent.resolve() / file.name))
+        real = normalize("NFC", str(resolve(file.parent) / file.name))
         if real in files:
             too = f", as {file} too" if file != files[real] else ""
             raise ValueError(f"{path} lists {files[real]} twice{too}; drop one entry.")

@@ -117,7 +117,7 @@ def test_the_values_of_all_labels_are_found(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (label(0.5, np.float32), "holds 0.5, but the values of a label are whole numbers"),
+        (label(0.5, np.float32), "holds the values 0.5, but those of a label are whole"),
         (label(-1, np.int16), "has 2 values such as -1, 0; a label has few, and none below 0"),
         (image((20, 20, 20)) + 1000, r"has \d+ values such as .*; a label has few"),
     ],
@@ -150,7 +150,7 @@ def test_labels_scaled_to_1_by_the_header_are_classes_and_nearly_1_is_refused(tm
     assert run(tmp_path, save(tmp_path / "i.nii.gz", image()), path)
     np.testing.assert_array_equal(written(tmp_path, "labelsTr").dataobj, label())
     nearly = save(tmp_path / "nearly.nii.gz", label(0.99, np.float32))
-    with pytest.raises(ValueError, match=r"nearly\.nii\.gz holds 0\.99, but the values of a label are whole numbers"):
+    with pytest.raises(ValueError, match=r"nearly\.nii\.gz holds the values 0\.99, but those of a label are whole"):
         run(tmp_path / "again", tmp_path / "i.nii.gz", nearly)
 
 
