@@ -19,7 +19,7 @@ import numpy as np
 from med3d_components.data.class_voxels import Voxels, check_foreground, class_voxels
 from med3d_components.data.dataset_json import Entry, read_segmentations
 from med3d_components.data.domains import DOMAINS_3DSEG8
-from med3d_components.data.duplicates import check_listed_once, find_copies
+from med3d_components.data.duplicates import check_listed_once, warn_of_copies
 from med3d_components.data.labels import check_label
 from med3d_components.data.plausible import label_volumes
 from med3d_components.data.splits import draw_key, draw_split, take_share
@@ -291,7 +291,8 @@ def read_domain(folder: Path, need_spacing: bool = True) -> Domain:
         Case(case_name(entry.image), entry.image, entry.label, header, number)
         for entry, header, number in zip(listed.entries, headers, voxels, strict=True)
     )
-    _warn_of_copies(cases)
+    warn_of_copies(case.image for case in cases)
+    warn_of_copies(case.label for case in cases if any(number for value, number in case.voxels.items() if value > 0))
     return Domain(folder.name, listed.classes, _channel(path, listed.channel, cases), cases)
 
 
@@ -329,15 +330,6 @@ def _read_header(path: Path, entry: Entry, need_spacing: bool) -> Header:
     image, label = (open_scan(file, need_spacing=need_spacing) for file in (entry.image, entry.label))
     check_label(image, label, case_name(entry.image))
     return read_header(entry.image, need_spacing)
-
-
-def _warn_of_copies(cases: Sequence[Case]) -> None:
-    """Warn of images, and of labels that outline something, which are the same under two names."""
-    labels = [case.label for case in cases if any(number for value, number in case.voxels.items() if value)]
-    for files in ([case.image for case in cases], labels):
-        for first, second, *others in find_copies(files):
-            more = f" (and {len(others)} more)" if others else ""
-            logger.warning("%s and %s%s have the same content; is a case there twice?", first, second, more)
 
 
 def _channel(path: Path, named: int | None, cases: Sequence[Case]) -> int | None:

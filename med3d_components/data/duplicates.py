@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 from unicodedata import normalize
@@ -13,7 +15,9 @@ from med3d_components.data.dataset_json import Entry
 from med3d_components.data.volumes import case_name
 from med3d_components.utils.files import file_digest
 
-__all__ = ["check_listed_once", "find_copies"]
+__all__ = ["check_listed_once", "find_copies", "warn_of_copies"]
+
+logger = logging.getLogger(__name__)
 
 PROBE = 2**16
 """Bytes at the start, in the middle and at the end of files of one size that are compared before all are."""
@@ -37,9 +41,10 @@ def check_listed_once(path: Path, entries: Sequence[Entry]) -> None:
         ValueError: dataset.json lists a.nii twice, as b/../a.nii too; drop one entry.
     """
     files: dict[str, Path] = {}
+    resolve = cache(Path.resolve)
     for file in [file for entry in entries for file in (entry.image, entry.label)]:
         # Not a file's own link: git-annex links all files of equal content, such as empty labels, to one.
-        real = normalize("NFC", str(file.parent.resolve() / file.name))
+        real = normalize("NFC", str(resolve(file.parent) / file.name))
         if real in files:
             too = f", as {file} too" if file != files[real] else ""
             raise ValueError(f"{path} lists {files[real]} twice{too}; drop one entry.")
@@ -50,6 +55,13 @@ def check_listed_once(path: Path, entries: Sequence[Entry]) -> None:
         if name in images:
             raise ValueError(f"{path} lists {images[name]} and {entry.image}, which are both case {name}; rename one.")
         images[name] = entry.image
+
+
+def warn_of_copies(files: Iterable[Path]) -> None:
+    """Warn of files that have equal contents under several names, see :func:`find_copies`."""
+    for first, second, *others in find_copies(files):
+        more = f" (and {len(others)} more)" if others else ""
+        logger.warning("%s and %s%s have the same content; is a case there twice?", first, second, more)
 
 
 def find_copies(files: Iterable[Path]) -> list[list[Path]]:

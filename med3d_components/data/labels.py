@@ -64,7 +64,7 @@ def fit_label(
         >>> fit_label(label, np.diag([0.5, 0.5, 0.5, 1]), (4, 4, 4), np.eye(4), "case_1: its label")
         Traceback (most recent call last):
         ...
-        ValueError: case_1: its label lies up to 3.46 mm off its image: its voxels have 0.5 x 0.5 x 0.5 mm, ...
+        ValueError: case_1: its label lies up to 3.03 mm off its image: its voxels have 0.5 x 0.5 x 0.5 mm, ...
     """
     place = find_place(voxels.shape, affine, shape, image_affine)
     place.check(what)
@@ -205,13 +205,18 @@ def _whole(voxels: NDArray[Any], path: str) -> NDArray[Any]:
     """Return values as integers."""
     if voxels.dtype.kind in "iu":
         return voxels
-    whole = np.rint(voxels)
-    with np.errstate(invalid="ignore"):  # infinity less itself
-        wrong = ~((np.abs(voxels - whole) <= WHOLE) & (np.abs(whole) <= MOST))  # true for NaN
-    if wrong.any():
-        some = ", ".join(f"{value:g}" for value in np.unique(voxels[wrong])[:5])
-        raise ValueError(f"{path} holds {some}, but the values of a label are whole numbers; is it an image?")
-    return whole.astype(np.int64)
+    low, high = voxels.min(), voxels.max()
+    if not max(abs(low), abs(high)) <= MOST:  # true for NaN
+        raise ValueError(f"{path} holds the values {low:g} to {high:g}, but those of a label are whole numbers.")
+    kind = np.int64 if np.rint(low) < 0 else np.min_scalar_type(int(np.rint(high)))
+    whole = np.empty_like(voxels, dtype=kind)
+    for plane, target in zip(np.moveaxis(voxels, -1, 0), np.moveaxis(whole, -1, 0), strict=True):  # to save memory
+        rounded = np.rint(plane)
+        if (wrong := np.abs(plane - rounded) > WHOLE).any():
+            some = ", ".join(f"{value:g}" for value in np.unique(plane[wrong])[:5])
+            raise ValueError(f"{path} holds the values {some}, but those of a label are whole numbers.")
+        target[...] = rounded
+    return whole
 
 
 def _join_channels(voxels: NDArray[Any], num_classes: int | None, path: str) -> NDArray[Any]:

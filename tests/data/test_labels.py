@@ -156,7 +156,7 @@ def test_values_scaled_by_a_header_are_the_whole_numbers_that_they_stand_for(tmp
 def test_values_that_are_no_whole_numbers_are_refused(tmp_path: Path, value: float) -> None:
     array = np.zeros((4, 4, 4), np.float32)
     array[1, 1, 1] = value
-    with pytest.raises(ValueError, match=r"a\.nii holds .+, but the values of a label are whole numbers"):
+    with pytest.raises(ValueError, match=r"a\.nii holds the values .+, but those of a label are whole"):
         count_voxels(save(tmp_path / "a.nii", array))
 
 

@@ -151,7 +151,7 @@ def test_labels_scaled_to_1_by_the_header_are_classes_and_nearly_1_is_refused(tm
     assert run(tmp_path, save(tmp_path / "i.nii.gz", image()), path)
     np.testing.assert_array_equal(written(tmp_path, "labelsTr").dataobj, label())
     nearly = save(tmp_path / "nearly.nii.gz", label(0.99, np.float32))
-    with pytest.raises(ValueError, match=r"nearly\.nii\.gz holds 0\.99, but the values of a label are whole numbers"):
+    with pytest.raises(ValueError, match=r"nearly\.nii\.gz holds the values 0\.99, but those of a label are whole"):
         run(tmp_path / "again", tmp_path / "i.nii.gz", nearly)
 
 
@@ -279,7 +279,7 @@ KINDS = {
     "big_endian": (CLASSES.astype(np.int16), ">"),
     "trailing_axis": (CLASSES[..., None], "<"),
     "float": (CLASSES.astype(np.float32) + 1e-4, "<"),
-    "one_hot": (np.stack([value == CLASSES for value in range(3)], axis=-1).astype(np.uint8), "<"),
+    "one_hot": (np.stack([np.equal(CLASSES, value) for value in range(3)], axis=-1).astype(np.uint8), "<"),
 }
 
 
@@ -297,5 +297,5 @@ def write_training_set(folder: Path) -> Path:
 
 def test_a_training_lists_labels_of_every_kind(tmp_path: Path) -> None:
     domain = read_domain(write_training_set(tmp_path / "source"))
-    expected = {value: int((value == CLASSES).sum()) for value in range(3)}
+    expected = {value: int(np.equal(CLASSES, value).sum()) for value in range(3)}
     assert [dict(case.voxels) for case in domain.cases] == [expected] * len(KINDS)

@@ -53,7 +53,7 @@ def test_masks_of_other_classes_are_not_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("array", "name", "reason"),
     [
-        (box(0.5, dtype=np.float32), "", r"0.nii holds 0.5, but the values of a label are whole numbers"),
+        (box(0.5, dtype=np.float32), "", r"0.nii holds the values 0.5, but those of a label are whole"),
         (box(-1, dtype=np.int16), "", r"0.nii has 1 values such as -1; a label has few, and none below 0"),
         (np.arange(2000).reshape(10, 10, 20).astype(np.int16), "", r"0.nii has 1999 values such as 1, 2, .*has few"),
         (box(1) + box(3, 4, 5), "liver", r"0.nii has the values 1, 3, but should be the mask of one class"),
