@@ -140,6 +140,7 @@ def describe_domain(
         "numTest": 0,
         "training": list(entries),
         "test": [],
+        **({"channel": facts.channel} if facts.channel else {}),
     }
 
 

@@ -56,6 +56,7 @@ def import_layout(folder: str | os.PathLike[str], layout: Layout, classes: str |
         source=layout.source,
         licence=layout.licence,
         channels=layout.channels or _name_channels(layout),
+        channel=layout.channel,
     )
     return import_cases(
         folder, facts, {name: _case_files(case, found[name], choice) for name, case in layout.cases.items()}

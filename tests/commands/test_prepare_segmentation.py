@@ -251,6 +251,20 @@ def test_a_training_set_inside_its_source_is_no_part_of_it(tmp_path: Path, run: 
     assert "Own is already there" in out
 
 
+def test_a_4d_task_keeps_its_channels_and_which_one_to_use(tmp_path: Path, run: Run) -> None:
+    task(tmp_path / "source")
+    both = np.stack([SCAN, SCAN + 1], axis=-1)
+    save(tmp_path / "source" / "imagesTr" / "a.nii.gz", both)
+    file = tmp_path / "source" / "dataset.json"
+    content = json.loads(file.read_text()) | {"modality": {"0": "T2", "1": "ADC"}, "channel": 1}
+    file.write_text(json.dumps(content))
+    code, _, err = run("--source", tmp_path / "source", "--out", tmp_path / "Own")
+    assert code == 0, err
+    written = json.loads((tmp_path / "Own" / "dataset.json").read_text())
+    assert (written["modality"], written["channel"]) == ({"0": "T2", "1": "ADC"}, 1)
+    assert np.array_equal(nib.load(tmp_path / "Own" / "imagesTr" / "a.nii.gz").dataobj, both)
+
+
 def test_several_channels_of_nnunet_become_one_4d_image(tmp_path: Path, run: Run) -> None:
     nnunet(tmp_path / "source")
     save(tmp_path / "source" / "imagesTr" / "a_0001.nii.gz", SCAN + 1)

@@ -45,6 +45,7 @@ class Layout:
         parts: names of classes that are unions of others in ``names``, to their values; a voxel may be in several.
         unlabelled: label value of voxels that nobody labelled; None if there is none.
         channels: names of the channels of a case; empty where nothing tells them.
+        channel: which of them to use, where the source says so.
         source: who publishes the scans.
         licence: of the scans.
     """
@@ -55,5 +56,6 @@ class Layout:
     parts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     unlabelled: int | None = None
     channels: tuple[str, ...] = ()
+    channel: int = 0
     source: str = "own files"
     licence: str = "that of the files it was imported from"

@@ -60,9 +60,17 @@ def read_task(folder: Path) -> Layout:
         parts=parts,
         unlabelled=unlabelled,
         channels=named,
+        channel=_read_channel(file, content),
         source=own.get("reference", Layout.source),
         licence=own.get("licence", Layout.licence),
     )
+
+
+def _read_channel(file: Path, content: Mapping[str, Any]) -> int:
+    channel = content.get("channel", 0)
+    if type(channel) is not int or channel < 0:
+        raise ValueError(f"{file}: 'channel' must be a whole number, 0 or more, but is {channel!r}.")
+    return channel
 
 
 _Classes = tuple[dict[int, str], dict[str, tuple[int, ...]], int | None]

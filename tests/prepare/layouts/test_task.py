@@ -96,6 +96,7 @@ def test_a_dataset_of_nnunet_that_is_not_whole_gets_one_line(
     [
         (["a", "a"], {}, "lists the case a twice; drop one"),
         (["a"], {"files": []}, r"imagesTr/a.nii.gz does not exist, but .*dataset.json names it"),
+        (["a"], {"channel": 1.5}, "'channel' must be a whole number, 0 or more, but is 1.5"),
         ([], {"training": None}, "has no list 'training' of cases"),
         ([], {"training": ["a.nii"]}, "'a.nii' of 'training' has not both an 'image' and a 'label'"),
     ],
