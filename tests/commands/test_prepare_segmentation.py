@@ -226,6 +226,24 @@ def test_two_versions_of_a_structure_set_are_not_joined_but_other_classes_of_the
     assert np.array_equal(nib.load(tmp_path / "Own" / "labelsTr" / "a.nii.gz").dataobj, nested_mask() == 2)
 
 
+def test_structures_of_one_name_in_one_file_are_joined_and_that_is_said(tmp_path: Path, run: Run) -> None:
+    scan = write_scan(tmp_path / "source" / "a", AFFINE)
+    write_mask(nested_mask(), scan, tmp_path / "source" / "plan", ["background", "lesion", "lesion"], "rtstruct")
+    code, out, err = run("--source", tmp_path / "source", "--out", tmp_path / "Own")
+    assert code == 0, err
+    assert "has 2 classes called lesion; they are joined" in out
+    assert np.array_equal(nib.load(tmp_path / "Own" / "labelsTr" / "a.nii.gz").dataobj, nested_mask() > 0)
+
+
+def test_of_many_values_that_become_background_the_first_are_named(tmp_path: Path, run: Run) -> None:
+    array = np.arange(64, dtype=np.uint8).reshape(4, 4, 4)
+    arguments = ("--images", save(tmp_path / "i.nii", array), "--labels", save(tmp_path / "l.nii", array))
+    code, out, err = run(*arguments, "--out", tmp_path / "Own", "--classes", "a=1")
+    assert code == 0, err
+    assert out.count("becomes background, in 1 of 1 cases") == 20
+    assert "42 others become background." in out
+
+
 def test_series_that_share_a_folder_are_cases_of_their_own(tmp_path: Path, run: Run) -> None:
     for number in range(2):
         affine = upright_affine()

@@ -209,6 +209,21 @@ def test_contours_across_the_slices_are_refused(tmp_path: Path) -> None:
         filled(tmp_path, [np.add(upright, (0, 30, -20))])
 
 
+@pytest.mark.parametrize("numbers", [["1", "2"], ["a", "b", "c"], ["1", "2", "nan"]])
+def test_a_contour_that_is_no_list_of_points_is_refused(tmp_path: Path, numbers: list[str]) -> None:
+    write_series(tmp_path / "scan", np.zeros(SHAPE), affine())
+    file = write_rtstruct(tmp_path / "rt.dcm", {"a": [circle((40, 35), 10, 5, points=1)]}, affine())
+    content, written = file.read_bytes(), pydicom.dcmread(file).ROIContourSequence[0].ContourSequence[0]
+    text = "\\".join(map(str, written.ContourData)).encode()
+    found = content.index(b"\x06\x30\x50\x00") + 8
+    length = int.from_bytes(content[found - 4 : found], "little")
+    new = "\\".join(numbers).encode().ljust(length)
+    assert len(text) <= length == len(new)
+    file.write_bytes(content[:found] + new + content[found + length :])
+    with pytest.raises(ValueError, match=r"rt.dcm: a has a contour that is no list of points; export"):
+        list(read_rtstruct(file, tmp_path / "scan"))
+
+
 def test_points_enclose_nothing_and_a_structure_without_contours_is_empty(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
