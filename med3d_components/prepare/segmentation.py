@@ -65,12 +65,11 @@ def import_layout(folder: str | os.PathLike[str], layout: Layout, classes: str |
 
 def _case_files(case: CaseSource, contents: Contents, choice: Choice) -> CaseFiles:
     """Return the files of a case with label value in each to class."""
+    declared = {key: target for key, target in choice.targets.items() if isinstance(key, int)}
     files = []
     for source, keys in zip(case.labels, contents.files, strict=True):
-        taken = {value: choice.targets.get(key, 0) for value, key in (keys or {}).items()}
-        if choice.strict:
-            taken = {value: target for value, target in taken.items() if target}
         if keys is not None:
+            taken = declared if choice.strict else {value: choice.targets.get(key, 0) for value, key in keys.items()}
             files.append(LabelFile(source.path, {0: 0, **taken}))
     return CaseFiles(case.images, tuple(files))
 

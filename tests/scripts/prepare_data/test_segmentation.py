@@ -65,7 +65,7 @@ def test_without_names_the_values_become_classes_and_gaps_are_closed(run, tmp_pa
 
 
 def test_a_value_without_a_name_is_an_error_that_names_the_file(run, tmp_path):
-    pairs = write_pairs(tmp_path)
+    pairs = write_pairs(tmp_path, ((1,), (2,)))
     code, _, err = run("segmentation", *pairs, "--out", tmp_path / "Own", "--classes", "background,liver")
     assert code == 1
     assert "labels/case_1.nii.gz has the values [2], but should have [0, 1]" in last_line(err)
