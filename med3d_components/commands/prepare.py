@@ -7,15 +7,17 @@ to classify in a folder with a dataset.json that lists them.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
-from med3d_components.data.domains import DOMAINS_3DSEG8, DomainFacts
-from med3d_components.prepare.importing import find_values, import_domain
+from med3d_components.data.domains import DOMAINS_3DSEG8
+from med3d_components.prepare.importing import import_domain
+from med3d_components.prepare.layouts import Layout, find_layout, layout_of, read_table
 from med3d_components.prepare.lidc import import_lidc
 from med3d_components.prepare.lits import pair_lits, share_grids
 from med3d_components.prepare.msd import download_task
-from med3d_components.prepare.pairing import Pairs, pair_files, pair_folders
+from med3d_components.prepare.pairing import Pairs, pair_files
+from med3d_components.prepare.segmentation import import_layout
 from med3d_components.prepare.visceral import import_visceral
 from med3d_components.utils import as_flag
 
@@ -65,31 +67,47 @@ def lits(source: str, out: str) -> None:
         shutil.rmtree(spare, ignore_errors=True)
 
 
-def segmentation(images: str, labels: str, out: str, classes: str | Sequence[str] | None = None) -> None:
-    """Import any folder of images and labels as one domain.
+def segmentation(
+    out: str,
+    source: str | None = None,
+    images: str | None = None,
+    labels: str | None = None,
+    pairs: str | None = None,
+    classes: str | None = None,
+) -> None:
+    """Import your own scans and labels as one domain. Give --source, or --images and --labels, or --pairs.
 
-    Images are NIfTI, NRRD or MetaImage files, or sub-folders with a DICOM series each; labels are files of the same
-    name. Left out of the name, where it has to be, is _0000 of an image and _seg, _label, _mask or -label of a label.
+    One of these, which are only read:
+
+        --source FOLDER                     a layout that is known, see below
+        --images scans --labels masks       two folders with files of the same names
+        --images ct.nii.gz --labels a.nii   an image and its label
+        --images ct.nii.gz --labels masks   an image and a mask for each class: masks/liver.nii.gz
+        --images "{case}/ct.nii.gz" --labels "{case}/seg.nii.gz"
+        --images "{case}.nii.gz" --labels "{case}/{class}.nii.gz"
+        --pairs table.csv                   with the columns image and label, and case if need be
+
+    Layouts that are known: a task of the Medical Segmentation Decathlon; a raw dataset of nnU-Net; CASE/ct.nii.gz with
+    CASE/segmentations/CLASS.nii.gz, as of TotalSegmentator; folders named images or scans, and labels or masks; labels
+    beside their scans, as a_seg.nii.gz or a.seg.nrrd beside a.nii.gz; DICOM series with SEG or RTSTRUCT anywhere below.
+
+    Images are NIfTI, NRRD or MetaImage files, or folders with a DICOM series; labels also .seg.nrrd of 3D Slicer, DICOM
+    SEG (needs highdicom) and RTSTRUCT. In two folders, _0000 of an image and _seg, _label, _mask or -label of a label
+    are left out of the name where they have to be.
 
     Args:
-        images: folder of the images, one 3-D image per case; it is only read.
-        labels: folder of the labels; it is only read.
         out: folder for the domain itself: the one that gets the dataset.json.
-        classes: names joined by commas in the order of the label values, background first. Without, the values found
-            in the labels become the classes, and gaps between them are closed.
+        source: folder of a known layout.
+        images: folder of the images, one image, or a pattern with {case}.
+        labels: folder of the labels, one label, or a pattern with {case}, and {class} for a mask of each class.
+        pairs: CSV of images and labels; paths in it start at its folder.
+        classes: which classes to take, such as liver=5,kidney=2+3 by label values, or liver,tumour="GTV 1"+"GTV 2" by
+            names; a later one covers those before it, and what is not named becomes background. background,liver,tumour
+            names the values 0, 1, 2. By default all classes are taken, and gaps between values closed.
     """
-    pairs = pair_folders(str(images), str(labels))
-    names, values = _classes_of(pairs) if classes is None else _named_classes(classes)
-    facts = DomainFacts(
-        modality="not stated",
-        target=", ".join(names[1:]),
-        classes=names,
-        source="own files",
-        licence="that of the files it was imported from",
-    )
-    _report(Path(str(out)), import_domain(str(out), facts, pairs, values))
-    for value, target in values.items():
-        print(f"Label value {value} is written as {target}: {names[target]}.")
+    layout = _find_layout(source, images, labels, pairs)
+    print(f"{len(layout.cases)} {'case' if len(layout.cases) == 1 else 'cases'} found: {layout.title}.")
+    _report(Path(out), import_layout(out, layout, classes))
 
 
 def visceral(source: str, out: str, sides: bool = True) -> None:
@@ -120,23 +138,16 @@ def lidc(source: str, out: str) -> None:
     _report(Path(str(out)), import_lidc(str(source), str(out)))
 
 
-def _classes_of(pairs: Pairs) -> tuple[tuple[str, ...], dict[int, int]]:
-    """Return class names, and value in the labels to class, for the values that the labels have."""
-    found = [value for value in find_values(label for _, label in pairs.values()) if value > 0]
-    if not found:
-        raise ValueError("The labels have no value but 0, which is background; give labels that outline something.")
-    values = {value: index for index, value in enumerate([0, *found])}
-    return ("background", *(f"class {value}" for value in found)), values
-
-
-def _named_classes(classes: str | Sequence[str]) -> tuple[tuple[str, ...], dict[int, int]]:
-    """Return class names, and value in the labels to class, for names as Fire hands them over."""
-    names = tuple(
-        str(name).strip() for name in (classes if isinstance(classes, list | tuple) else str(classes).split(","))
-    )
-    if len(names) < 2 or len(set(names)) < len(names) or "" in names or names[0] != "background":
-        raise ValueError(f"classes are {', '.join(names)}, but must be different names, the first of them background.")
-    return names, {value: value for value in range(len(names))}
+def _find_layout(source: str | None, images: str | None, labels: str | None, pairs: str | None) -> Layout:
+    """Return the layout of what was given, which is one of three things."""
+    given = [name for name, value in (("source", source), ("images", images), ("pairs", pairs)) if value is not None]
+    if len(given) != 1 or (images is None) != (labels is None):
+        raise ValueError(
+            "Give one of --source FOLDER, --images with --labels, or --pairs TABLE.csv; --help explains them."
+        )
+    if images is not None and labels is not None:
+        return layout_of(images, labels)
+    return find_layout(Path(source)) if source is not None else read_table(Path(str(pairs)))
 
 
 def _import_known(folder: Path, pairs: Pairs, values: Mapping[int, int]) -> None:

@@ -25,7 +25,15 @@ from med3d_components.data.dicom_volumes import (
     study_of,
 )
 
-__all__ = ["DicomSeries", "FoundSeries", "find_series", "is_dicom_folder", "read_series", "read_series_uid"]
+__all__ = [
+    "DicomSeries",
+    "FoundSeries",
+    "find_series",
+    "is_dicom_folder",
+    "read_series",
+    "read_series_uid",
+    "walk_files",
+]
 
 _KEPT = 4096  # series whose headers stay in memory
 
@@ -98,7 +106,7 @@ def find_series(root: str | os.PathLike[str], resample: bool = False) -> FoundSe
     root = Path(root)
     _check_folder(root)
     unreadable: list[tuple[str, str]] = []
-    found = _find(_walk(root, unreadable), resample)
+    found = _find(walk_files(root, unreadable), resample)
     return found._replace(failures=unreadable + found.failures)
 
 
@@ -130,7 +138,7 @@ def read_series(path: str | os.PathLike[str], resample: bool = False) -> DicomSe
     _check_folder(Path(folder))
     unreadable: list[tuple[str, str]] = []
     own = not name and is_dicom_folder(folder)
-    files = sorted(Path(folder).iterdir()) if own else _walk(Path(folder), unreadable)
+    files = sorted(Path(folder).iterdir()) if own else walk_files(Path(folder), unreadable)
     found = _find(files, resample, keep_single=bool(name))
     failures = unreadable + found.failures
     if name:
@@ -180,7 +188,7 @@ def _check_folder(folder: Path) -> None:
         raise FileNotFoundError(f"{folder} is no folder; give the one that holds the DICOM files of a series.")
 
 
-def _walk(root: Path, unreadable: list[tuple[str, str]]) -> Iterator[Path]:
+def walk_files(root: Path, unreadable: list[tuple[str, str]]) -> Iterator[Path]:
     """Iterate over the files below a folder through each link once, in the order of their names."""
     seen: set[str] = set()
 

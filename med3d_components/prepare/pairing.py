@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from med3d_components.data.volumes import MASK_SUFFIXES, case_name, list_scans
 
-__all__ = ["Pairs", "find_files", "name_files", "pair_files", "pair_folders"]
+__all__ = ["Pairs", "find_files", "name_files", "pair_files", "pair_folders", "same_form"]
 
 Pairs = dict[str, tuple[Path, Path]]
 """Case name to the files of its image and its label."""
@@ -90,12 +91,23 @@ def _list_files(folder: str | os.PathLike[str]) -> dict[Path, str]:
     named = {}
     for name, path in listing.scans.items():
         if Path(path).is_file():
-            named[Path(path)] = name
+            named[Path(path)] = same_form(name)
         else:
             place = places[name]
             alone = tops[place.parts[:1]] == 1 and place.parts
-            named[Path(path)] = place.parts[0] if alone else place.as_posix() if place.parts else Path(folder).name
+            whole = place.parts[0] if alone else place.as_posix() if place.parts else Path(folder).name
+            named[Path(path)] = same_form(whole)
     return named
+
+
+def same_form(text: str) -> str:
+    r"""Return a name in one of Unicode's forms: macOS stores "ä" as "a" and two dots, others as one letter.
+
+    Example:
+        >>> len("a\u0308"), len(same_form("a\u0308"))
+        (2, 1)
+    """
+    return unicodedata.normalize("NFC", text)
 
 
 def find_files(source: str | os.PathLike[str], pattern: str) -> list[Path]:
@@ -121,7 +133,7 @@ def name_files(files: Iterable[Path], name: Callable[[Path], str]) -> dict[str, 
     """
     found: dict[str, Path] = {}
     for path in files:
-        case = name(path)
+        case = same_form(name(path))
         if case in found:
             raise ValueError(f"{path} and {found[case]} are both case {case}; move one out of the source folder.")
         found[case] = path

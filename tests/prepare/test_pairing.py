@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,12 @@ def touch(folder: Path, *names: str) -> Path:
 def test_a_label_is_found_by_the_name_of_its_image(tmp_path: Path, image: str, label: str, case: str) -> None:
     images, labels = touch(tmp_path / "images", image), touch(tmp_path / "labels", label)
     assert pair_folders(images, labels) == {case: (images / image, labels / label)}
+
+
+def test_names_that_differ_in_unicodes_form_alone_are_pairs(tmp_path: Path) -> None:
+    one, other = (unicodedata.normalize(form, "M\u00fcller") for form in ("NFC", "NFD"))
+    images = touch(tmp_path / "images", f"{other}_0000.nii.gz")
+    assert list(pair_folders(images, touch(tmp_path / "labels", f"{one}_seg.nii.gz"))) == [one]
 
 
 def test_a_dicom_series_has_the_name_of_its_folder(tmp_path: Path) -> None:
