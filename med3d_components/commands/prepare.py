@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from med3d_components.data.domains import DOMAINS_3DSEG8, DomainFacts
+from med3d_components.prepare.data_report import write_data_report
 from med3d_components.prepare.importing import find_values, import_domain
 from med3d_components.prepare.lidc import import_lidc
 from med3d_components.prepare.lits import pair_lits, share_grids
@@ -35,6 +36,7 @@ def msd(task: str, out: str) -> None:
     folder = Path(str(out), task)
     download_task(task, folder)
     print(f"{folder} is ready.")
+    print(write_data_report(folder))
 
 
 def lasc(source: str, out: str) -> None:
@@ -117,7 +119,7 @@ def lidc(source: str, out: str) -> None:
         source: the unpacked download of The Cancer Imaging Archive, DICOM series and XML files at any depth.
         out: folder for dataset.json and masks.
     """
-    _report(Path(str(out)), import_lidc(str(source), str(out)))
+    _say_written(Path(str(out)), import_lidc(str(source), str(out)))
 
 
 def _classes_of(pairs: Pairs) -> tuple[tuple[str, ...], dict[int, int]]:
@@ -145,4 +147,10 @@ def _import_known(folder: Path, pairs: Pairs, values: Mapping[int, int]) -> None
 
 
 def _report(folder: Path, written: bool) -> None:
+    """Say that segmentation data is written, and what a look at it shows."""
+    _say_written(folder, written)
+    print(write_data_report(folder))
+
+
+def _say_written(folder: Path, written: bool) -> None:
     print(f"{folder} {'is written' if written else 'is already there'}.")

@@ -1,0 +1,87 @@
+"""What a folder of data holds: labelled cases in Decathlon layout, or scans without labels."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from med3d_components.data.domains import DOMAINS_3DSEG8
+from med3d_components.data.volumes import case_name, list_images
+
+__all__ = ["DataFolder", "Item", "list_data"]
+
+
+class Item(NamedTuple):
+    """A case to look at: its name, the paths of image and label, and why it is none, where that is known."""
+
+    name: str
+    image: str = ""
+    label: str | None = None
+    error: str = ""
+
+
+class DataFolder(NamedTuple):
+    """What a folder holds.
+
+    Attributes:
+        folder: itself.
+        items: its cases.
+        classes: names, background first; empty where there are no labels.
+        modality: as its ``dataset.json`` states it; empty where it does not.
+        channel: that is looked at of 4-D images.
+    """
+
+    folder: Path
+    items: list[Item]
+    classes: tuple[str, ...] = ()
+    modality: str = ""
+    channel: int = 0
+
+
+def list_data(folder: Path) -> DataFolder:
+    """List the cases of a folder, readable or not.
+
+    Args:
+        folder: in the layout of the Medical Segmentation Decathlon; or of scans at any depth, see :func:`list_images`.
+
+    Raises:
+        FileNotFoundError: if it is no folder, or holds nothing.
+        ValueError: if it is a folder of such folders, lists nodules, or its ``dataset.json`` is not valid.
+
+    Example:
+        >>> list_data(Path("3DSeg-8/Task09_Spleen")).items[0].name
+        'case_0'
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is no folder; name one in Decathlon layout, or a folder of scans.")
+    if (folder / "dataset.json").is_file():
+        return _list_decathlon(folder)
+    domains = sorted(path.parent.name for path in folder.glob("[!.]*/dataset.json"))
+    if domains:
+        raise ValueError(f"{folder} holds several data sets; check them one by one: {', '.join(domains)}.")
+    listed = list_images(folder)
+    return DataFolder(folder, [Item(each["case"], each["image"], None, each.get("error", "")) for each in listed])
+
+
+def _list_decathlon(folder: Path) -> DataFolder:
+    path = folder / "dataset.json"
+    content: Any = json.loads(path.read_text(encoding="utf-8"))
+    if "nodules" in content:
+        raise ValueError(f"{path} lists nodules to classify; check looks at segmentation data and at folders of scans.")
+    labels, modality = content["labels"], content.get("modality", {})
+    known = DOMAINS_3DSEG8.get(folder.resolve().name)
+    channel = content.get("channel", known.channel if known else 0)
+    return DataFolder(
+        folder,
+        [_item(folder, entry) for entry in content["training"]],
+        tuple(labels[str(value)] for value in range(len(labels))),
+        str(modality.get(str(channel), "")),
+        channel,
+    )
+
+
+def _item(folder: Path, entry: Any) -> Item:
+    if not isinstance(entry, dict) or not {"image", "label"} <= entry.keys():
+        return Item(str(entry), error="its entry in dataset.json must have 'image' and 'label'.")
+    return Item(case_name(entry["image"]), str(folder / entry["image"]), str(folder / entry["label"]))
