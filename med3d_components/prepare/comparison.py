@@ -9,11 +9,11 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
-from med3d_components.prepare.inspection import CaseFacts, Finding
+from med3d_components.prepare.inspection import AIR, CaseFacts, Finding
 from med3d_components.prepare.sides import pair_sides
 from med3d_components.report import short
 
-__all__ = ["compare_cases", "is_ct", "unused_classes"]
+__all__ = ["compare_cases", "group_findings", "is_ct", "unused_classes"]
 
 FEWEST = 5
 """Cases that tell what is usual."""
@@ -23,8 +23,6 @@ SPACING_FACTOR, VOLUME_FACTOR = 1.5, 3.0
 """What is nearer to the median than this is not odd, however much the others agree."""
 USUAL = 0.9
 """Share of the cases that have a class which a case without it lacks."""
-AIR = -500
-"""HU below which there is air, and lung."""
 MODALITIES = ("CT", "MR", "MRI", "PET", "PT", "US", "T1", "T2", "FLAIR")
 """That a ``dataset.json`` may name; others say nothing."""
 LISTED = 3
@@ -41,7 +39,7 @@ def compare_cases(cases: Sequence[CaseFacts], modality: str = "") -> None:
         >>> twins = [CaseFacts("a", image_hash="1"), CaseFacts("b", image_hash="1")]
         >>> compare_cases(twins)
         >>> twins[1].findings[0].text
-        'The image has the same voxels as that of a.'
+        'the image has the same voxels as that of a.'
     """
     if is_ct(modality, cases):
         _find_wrong_units(cases)
@@ -63,17 +61,23 @@ def is_ct(modality: str, cases: Sequence[CaseFacts]) -> bool:
     if modality.upper() in MODALITIES:
         return modality.upper() == "CT"
     known = [case for case in cases if case.intensities]
-    told = [case.modality == "CT" if case.modality else _reaches_air(case) for case in known]
+    told = [case.modality == "CT" if case.modality else case.reaches_air for case in known]
     return 2 * sum(told) > len(told)
-
-
-def _reaches_air(case: CaseFacts) -> bool:
-    return case.intensities is not None and case.intensities.lowest < AIR
 
 
 def unused_classes(classes: Sequence[str], cases: Sequence[CaseFacts]) -> list[str]:
     """Return the classes of which no case has a voxel."""
     return [name for name in classes[1:] if not any(case.volumes_ml.get(name) for case in cases)]
+
+
+def group_findings(cases: Sequence[CaseFacts]) -> dict[str, list[CaseFacts]]:
+    """Return each kind of finding with its cases, errors first."""
+    found: dict[str, list[CaseFacts]] = {}
+    for is_error in (True, False):
+        for case in cases:
+            for kind in dict.fromkeys(each.kind for each in case.findings if each.is_error == is_error):
+                found.setdefault(kind, []).append(case)
+    return found
 
 
 def find_outliers(values: Sequence[float], factor: float) -> NDArray[np.bool_]:
@@ -96,7 +100,7 @@ def find_outliers(values: Sequence[float], factor: float) -> NDArray[np.bool_]:
 def _find_wrong_units(cases: Sequence[CaseFacts]) -> None:
     for case in cases:
         if case.offset:
-            case.findings.append(Finding("1024 HU off", _sentence(case.offset)))
+            case.findings.append(Finding("1024 HU off", case.offset))
         elif case.intensities and case.intensities.high < AIR:
             text = f"99 % of the voxels lie below {short(case.intensities.high)} HU: there is nothing but air."
             case.findings.append(Finding("air only", text))
@@ -106,10 +110,10 @@ def _find_empty(cases: Sequence[CaseFacts]) -> None:
     for case in cases:
         known = case.intensities
         if known and known.low == known.high and known.lowest < known.highest:
-            text = f"At least 98 % of the voxels are {known.low:g}."
+            text = f"at least 98 % of the voxels are {known.low:g}."
             case.findings.append(Finding("nearly constant", text))
         if case.volumes_ml and not any(case.volumes_ml.values()):
-            case.findings.append(Finding("empty label", "The label has no voxel of any class."))
+            case.findings.append(Finding("empty label", "the label has no voxel of any class."))
 
 
 def _find_odd_spacings(cases: Sequence[CaseFacts]) -> None:
@@ -120,7 +124,7 @@ def _find_odd_spacings(cases: Sequence[CaseFacts]) -> None:
     odd = np.any([find_outliers(axis, SPACING_FACTOR) for axis in spacings.T.tolist()], axis=0)
     usual = _times(np.median(spacings, axis=0).tolist())
     for case, spacing in (pair for pair, is_odd in zip(known, odd, strict=True) if is_odd):
-        text = f"Voxels of {_times(spacing)} mm, where the median of all cases is {usual} mm."
+        text = f"voxels of {_times(spacing)} mm, where the median of all cases is {usual} mm."
         case.findings.append(Finding("odd spacing", text))
 
 
@@ -139,17 +143,17 @@ def _find_odd_volumes(name: str, cases: Sequence[CaseFacts]) -> None:
     if len(present) >= USUAL * len(labelled):
         for case in labelled:
             if not case.volumes_ml[name] and any(case.volumes_ml.values()):
-                case.findings.append(Finding("missing organ", f"No voxel of {name}; {usual}."))
+                case.findings.append(Finding("missing organ", f"no voxel of {name}; {usual}."))
 
 
 def _find_duplicates(cases: Sequence[CaseFacts]) -> None:
     """Find the cases whose image is that of another one, or whose label is that of another image."""
     for case, twins in _twins(cases, "image_hash"):
-        text = f"The image has the same voxels as that of {_list(twins)}."
+        text = f"the image has the same voxels as that of {_list(twins)}."
         case.findings.append(Finding("duplicate image", text))
     for case, twins in _twins(cases, "label_hash"):
         if others := [twin for twin in twins if twin.image_hash != case.image_hash]:
-            text = f"The label has the same voxels as that of {_list(others)}, another image."
+            text = f"the label has the same voxels as that of {_list(others)}, another image."
             case.findings.append(Finding("duplicate label", text))
 
 
@@ -184,7 +188,3 @@ def _times(lengths: Sequence[float]) -> str:
 def _list(cases: Sequence[CaseFacts]) -> str:
     names = ", ".join(case.name for case in cases[:LISTED])
     return names + (f" and {len(cases) - LISTED} more" if len(cases) > LISTED else "")
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]

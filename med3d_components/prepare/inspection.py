@@ -18,12 +18,14 @@ from med3d_components.prepare.sides import split_side
 from med3d_components.report import draw_planes
 from med3d_components.transforms.checks import CheckHounsfieldd, CheckImaged
 
-__all__ = ["CaseFacts", "Finding", "Intensities", "inspect_case"]
+__all__ = ["AIR", "CaseFacts", "Finding", "Intensities", "inspect_case"]
 
 ENOUGH = 2_000_000
 """Voxels that tell percentiles and Hounsfield units, at even steps through the image."""
-HU = (-200, 250)
-"""Any range of HU, of which the check wants to know that it is one."""
+HU = (-200, 300)
+"""What a picture of a CT shows: soft tissue."""
+AIR = -500
+"""HU below which there is air, and lung; other images have no such values."""
 
 
 class Finding(NamedTuple):
@@ -80,9 +82,16 @@ class CaseFacts:
     picture: bytes = b""
 
     @property
-    def is_broken(self) -> bool:
-        """Whether the case cannot be used."""
-        return any(finding.is_error for finding in self.findings)
+    def state(self) -> str:
+        """Whether the case cannot be used, "error", is doubtful, "warning", or neither, "good"."""
+        if any(finding.is_error for finding in self.findings):
+            return "error"
+        return "warning" if self.findings else "good"
+
+    @property
+    def reaches_air(self) -> bool:
+        """Whether there are values as low as those of air in a CT."""
+        return self.intensities is not None and self.intensities.lowest < AIR
 
 
 def inspect_case(item: Item, classes: Sequence[str], channel: int = 0) -> CaseFacts:
@@ -106,7 +115,7 @@ def inspect_case(item: Item, classes: Sequence[str], channel: int = 0) -> CaseFa
         scan = open_scan(item.image, need_spacing=False)
         image, affine = _as_ras(_one_channel(scan, channel), scan.affine)
     except Exception as error:  # whatever a damaged file leads the libraries to
-        facts.findings.append(Finding("image", str(error), is_error=True))
+        facts.findings.append(Finding("unusable image", _reason(error), is_error=True))
         return facts
     _describe_image(facts, scan, image)
     label = np.zeros(image.shape, np.uint8)
@@ -115,9 +124,14 @@ def inspect_case(item: Item, classes: Sequence[str], channel: int = 0) -> CaseFa
             label = _read_label(item, scan, len(classes))
             _describe_label(facts, label, affine, classes)
         except Exception as error:
-            facts.findings.append(Finding("label", str(error), is_error=True))
-    facts.picture = draw_planes(image, label, affine)
+            facts.findings.append(Finding("unusable label", _reason(error), is_error=True))
+    facts.picture = draw_planes(image, label, affine, HU if facts.reaches_air else None)
     return facts
+
+
+def _reason(error: Exception) -> str:
+    foreseen = isinstance(error, OSError | ValueError)
+    return str(error) if foreseen else f"{type(error).__name__}: {error}"
 
 
 def _one_channel(scan: Scan, channel: int) -> NDArray[Any]:
@@ -142,7 +156,7 @@ def _describe_image(facts: CaseFacts, scan: Scan, image: NDArray[Any]) -> None:
     if scan.has_spacing:
         facts.spacing = tuple(float(np.linalg.norm(scan.affine[:3, axis])) for axis in order)
     else:
-        facts.findings.append(Finding("no voxel size", "The header gives no voxel size; volumes are those of 1 mm."))
+        facts.findings.append(Finding("no voxel size", "the header gives none; ml are those of voxels of 1 mm."))
     step = max(1, round((image.size / ENOUGH) ** (1 / 3)))
     few = np.ascontiguousarray(image[::step, ::step, ::step], np.float32)
     low, high = np.percentile(few[np.isfinite(few)], (1, 99)).tolist() if np.isfinite(few).any() else (np.nan, np.nan)
@@ -150,7 +164,7 @@ def _describe_image(facts: CaseFacts, scan: Scan, image: NDArray[Any]) -> None:
     facts.image_hash = _digest(image)
     extremes = np.array([facts.intensities.lowest, facts.intensities.highest])
     if reason := _refusal(CheckImaged("image"), extremes):
-        facts.findings.append(Finding("image", reason, is_error=True))
+        facts.findings.append(Finding("unusable image", reason, is_error=True))
     else:
         facts.offset = _refusal(CheckHounsfieldd("image", HU), few[None])
 

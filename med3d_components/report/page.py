@@ -67,7 +67,7 @@ def short(number: float) -> str:
         >>> short(0.01234), short(7.5), short(123456)
         ('0.0123', '7.5', '123456')
     """
-    return f"{number:.0f}" if abs(number) >= 1000 else f"{number:.3g}"
+    return f"{number:.0f}" if abs(number) >= 999.5 else f"{number:.3g}"
 
 
 @cache

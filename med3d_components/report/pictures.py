@@ -18,20 +18,25 @@ __all__ = ["draw_planes"]
 
 TILE = 180
 """Side of a plane's square, in pixels; ``templates/letters.svg`` has the same."""
-QUALITY = 75
-"""Of the JPEG, which then has 10 KB or so."""
+QUALITIES = (75, 60, 40, 20, 10)
+"""Of the JPEG: the first that is small enough, which noise makes a low one."""
+MOST_BYTES = 15_000
+"""So that a thousand cases make a page of 20 MB."""
 
 
-def draw_planes(image: NDArray[Any], label: NDArray[Any], affine: NDArray[Any]) -> bytes:
+def draw_planes(
+    image: NDArray[Any], label: NDArray[Any], affine: NDArray[Any], window: tuple[float, float] | None = None
+) -> bytes:
     """Draw a case as radiologists look at it, in three planes through where they show most of its label.
 
     The planes, axial, coronal and sagittal, have one scale and true lengths. The page writes the letters of the
     patient's sides over them.
 
     Args:
-        image: (H, W, D), oriented to RAS; its 1st and 99th percentiles in the three planes become black and white.
+        image: (H, W, D), oriented to RAS.
         label: of the same shape, zeros where there is none.
         affine: (4, 4), voxel to RAS mm.
+        window: values that become black and white; by default the 1st and 99th percentiles in the three planes.
 
     Returns:
         A JPEG of 540 x 180 pixels.
@@ -44,14 +49,19 @@ def draw_planes(image: NDArray[Any], label: NDArray[Any], affine: NDArray[Any]) 
     planes = [Plane.through(label, affine, axis) for axis in (2, 1, 0)]
     scale = TILE / max(side for plane in planes for side in (plane.width, plane.height))
     cuts = [plane.cut(image).astype(np.float32) for plane in planes]
-    shown = np.concatenate([cut.ravel() for cut in cuts])
-    low, high = np.percentile(shown[np.isfinite(shown)], (1, 99)) if np.isfinite(shown).any() else (0, 1)
+    low, high = window or _percentiles(np.concatenate([cut.ravel() for cut in cuts]))
     tiles = []
     for plane, cut in zip(planes, cuts, strict=True):
         size = [max(1, round(length * scale)) for length in (plane.height, plane.width)]
         grey = (np.clip(np.nan_to_num(cut), low, high) - low) / max(high - low, 1e-9)
         tiles.append(_framed(_overlaid(_resized(grey, size), _nearest(plane.cut(label), size))))
     return _as_jpeg(np.concatenate(tiles, axis=1))
+
+
+def _percentiles(values: NDArray[Any]) -> tuple[float, float]:
+    known = values[np.isfinite(values)]
+    low, high = np.percentile(known, (1, 99)).tolist() if known.size else (0, 1)
+    return low, high
 
 
 def _resized(grey: NDArray[Any], size: Sequence[int]) -> NDArray[Any]:
@@ -83,7 +93,11 @@ def _framed(picture: NDArray[Any]) -> NDArray[Any]:
 
 
 def _as_jpeg(picture: NDArray[Any]) -> bytes:
-    file = io.BytesIO()
-    options = {"quality": QUALITY, "subsampling": 0, "optimize": True}  # each pixel its own colour, for thin edges
-    imsave(file, np.round(255 * picture).astype(np.uint8), format="jpeg", pil_kwargs=options)
+    pixels = np.round(255 * picture).astype(np.uint8)
+    for quality in QUALITIES:
+        file = io.BytesIO()
+        options = {"quality": quality, "subsampling": 0, "optimize": True}  # thin edges keep their colour
+        imsave(file, pixels, format="jpeg", pil_kwargs=options)
+        if file.tell() <= MOST_BYTES:
+            break
     return file.getvalue()
