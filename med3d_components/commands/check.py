@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 from med3d_components.prepare.data_report import write_data_report
 
@@ -19,7 +18,7 @@ def check(dataset: str, out: str | None = None) -> None:
         dataset: folder in the layout of the Medical Segmentation Decathlon, or of scans at any depth; it is only read.
         out: folder for the report; by default report in DATASET.
     """
-    report = write_data_report(Path(str(dataset)), None if out is None else Path(str(out)))
+    report = write_data_report(str(dataset), None if out is None else str(out))
     print(report)
     if report.has_errors:
         sys.exit(1)

@@ -89,9 +89,10 @@ def segmentation(images: str, labels: str, out: str, classes: str | Sequence[str
         source="own files",
         licence="that of the files it was imported from",
     )
-    _report(Path(str(out)), import_domain(str(out), facts, pairs, values))
+    written = import_domain(str(out), facts, pairs, values)
     for value, target in values.items():
         print(f"Label value {value} is written as {target}: {names[target]}.")
+    _report(Path(str(out)), written)
 
 
 def visceral(source: str, out: str, sides: bool = True) -> None:

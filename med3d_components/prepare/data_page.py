@@ -32,7 +32,8 @@ def page_content(data: DataFolder, cases: Sequence[CaseFacts]) -> dict[str, Any]
         cases: what is known of its cases.
 
     Example:
-        >>> page_content(DataFolder(Path("lungs"), []), [CaseFacts("a")])["facts"]
+        >>> from med3d_components.prepare.listing import list_data
+        >>> page_content(list_data("3DSeg-8/Task09_Spleen"), [CaseFacts("a")])["facts"]
         [('cases', '1'), ('with errors', '0'), ('with warnings', '0')]
     """
     columns = data.classes[1:] if len(data.classes) <= COLUMNS else ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -49,7 +50,7 @@ class DataReport(NamedTuple):
         return "\n".join([*lines, f"Report: {self.path}"])
 
 
-def write_data_report(folder: Path, out: Path | None = None) -> DataReport:
+def write_data_report(folder: str | os.PathLike[str], out: str | os.PathLike[str] | None = None) -> DataReport:
     """Look at each case of a data set, and write report.html and cases.csv.
 
     A case that cannot be read, or whose label does not belong to it, is a row with the reason. Each file is read once.
@@ -62,16 +63,16 @@ def write_data_report(folder: Path, out: Path | None = None) -> DataReport:
         FileNotFoundError, ValueError: if the folder holds no such data.
 
     Example:
-        >>> print(write_data_report(Path("3DSeg-8/Task09_Spleen")))
+        >>> print(write_data_report("3DSeg-8/Task09_Spleen"))
         Task09_Spleen: 4 cases, 0 with errors, 0 with warnings.
         Report: 3DSeg-8/Task09_Spleen/report/report.html
     """
     data = list_data(folder)
-    out = out or folder / "report"
+    out = Path(out or data.folder / "report")
     out.mkdir(parents=True, exist_ok=True)  # before hours of reading, not after them
     cases = _inspect(data)
     compare_cases(cases, data.modality)
-    report = DataReport(out / "report.html", folder.resolve().name, cases, unused_classes(data.classes, cases))
+    report = DataReport(out / "report.html", data.folder.resolve().name, cases, unused_classes(data.classes, cases))
     write_table(out / "cases.csv", [_row(case) for case in cases])
     write_page(report.path, "data.html.j2", **page_content(data, cases))
     return report

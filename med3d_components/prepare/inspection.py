@@ -11,7 +11,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from med3d_components.data.labels import check_label, fit_label
+from med3d_components.data.labels import check_label, check_values, fit_label, label_affine, read_label
 from med3d_components.data.volumes import Scan, open_scan
 from med3d_components.prepare.listing import Item
 from med3d_components.prepare.sides import split_side
@@ -182,28 +182,24 @@ def _digest(volume: NDArray[Any]) -> str:
     """Return a hash of values and shape, whatever type and order in memory they have."""
     digest = hashlib.blake2b(repr(volume.shape).encode(), digest_size=16)
     for index in range(volume.shape[2]):
-        digest.update(np.ascontiguousarray(volume[:, :, index], np.float32))
+        digest.update(volume[:, :, index].astype(np.float32).tobytes())
     return digest.hexdigest()
 
 
 def _read_label(item: Item, scan: Scan, count: int) -> NDArray[Any]:
     """Return a label as whole numbers on the image's grid, in RAS."""
     source = open_scan(str(item.label), need_spacing=False)
-    check_label(scan, source, item.name)
-    voxels = fit_label(source.voxels(), source.affine, scan.shape, scan.affine, item.name)
-    if voxels.dtype.kind == "f":
-        whole = np.rint(voxels)
-        if not np.array_equal(whole, voxels):
-            raise ValueError("the label holds values that are no whole numbers; export it as a label map.")
-        voxels = whole
-    if voxels.min() < 0 or voxels.max() >= count:
-        found = ", ".join(f"{value:g}" for value in np.unique(voxels)[:10])
-        raise ValueError(f"the label holds the values {found}, but dataset.json declares 0 to {count - 1}.")
-    return _as_ras(voxels.astype(np.min_scalar_type(count), copy=False), scan.affine)[0]
+    check_label(scan, source, item.name)  # before its voxels are read
+    voxels = read_label(source, count)
+    check_values(voxels, count, source.path)
+    place = label_affine(scan, source, item.name)
+    fitted = fit_label(voxels.astype(np.min_scalar_type(count)), place, scan.shape, scan.affine, item.name)
+    return _as_ras(fitted, scan.affine)[0]
 
 
 def _describe_label(facts: CaseFacts, label: NDArray[Any], affine: NDArray[Any], classes: Sequence[str]) -> None:
-    counts = sum(np.bincount(part.ravel(), minlength=len(classes)) for part in np.moveaxis(label, 2, 0))
+    slices = np.moveaxis(label, 2, 0)
+    counts = np.sum([np.bincount(part.ravel(), minlength=len(classes)) for part in slices], axis=0)
     voxel_ml = abs(float(np.linalg.det(affine[:3, :3]))) / 1000
     facts.volumes_ml = {name: float(counts[value]) * voxel_ml for value, name in enumerate(classes) if value}
     facts.places_mm = {

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import json
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from med3d_components.data.dataset_json import read_dataset_json, read_segmentations
 from med3d_components.data.domains import DOMAINS_3DSEG8
 from med3d_components.data.volumes import case_name, list_images
 
@@ -39,7 +41,7 @@ class DataFolder(NamedTuple):
     channel: int = 0
 
 
-def list_data(folder: Path) -> DataFolder:
+def list_data(folder: str | os.PathLike[str]) -> DataFolder:
     """List the cases of a folder, readable or not.
 
     Args:
@@ -47,12 +49,13 @@ def list_data(folder: Path) -> DataFolder:
 
     Raises:
         FileNotFoundError: if it is no folder, or holds nothing.
-        ValueError: if it is a folder of such folders, lists nodules, or its ``dataset.json`` is not valid.
+        ValueError: if it is a folder of such folders, or its ``dataset.json`` is not valid or lists nodules.
 
     Example:
-        >>> list_data(Path("3DSeg-8/Task09_Spleen")).items[0].name
+        >>> list_data("3DSeg-8/Task09_Spleen").items[0].name
         'case_0'
     """
+    folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is no folder; name one in Decathlon layout, or a folder of scans.")
     if (folder / "dataset.json").is_file():
@@ -66,22 +69,16 @@ def list_data(folder: Path) -> DataFolder:
 
 def _list_decathlon(folder: Path) -> DataFolder:
     path = folder / "dataset.json"
-    content: Any = json.loads(path.read_text(encoding="utf-8"))
+    content = read_dataset_json(path)
     if "nodules" in content:
         raise ValueError(f"{path} lists nodules to classify; check looks at segmentation data and at folders of scans.")
-    labels, modality = content["labels"], content.get("modality", {})
+    listed = read_segmentations(path)
     known = DOMAINS_3DSEG8.get(folder.resolve().name)
-    channel = content.get("channel", known.channel if known else 0)
-    return DataFolder(
-        folder,
-        [_item(folder, entry) for entry in content["training"]],
-        tuple(labels[str(value)] for value in range(len(labels))),
-        str(modality.get(str(channel), "")),
-        channel,
-    )
+    channel = known.channel if known and listed.channel is None else listed.channel or 0
+    items = [Item(case_name(entry.image), str(entry.image), str(entry.label)) for entry in listed.entries]
+    return DataFolder(folder, items, listed.classes, _modality(content, channel), channel)
 
 
-def _item(folder: Path, entry: Any) -> Item:
-    if not isinstance(entry, dict) or not {"image", "label"} <= entry.keys():
-        return Item(str(entry), error="its entry in dataset.json must have 'image' and 'label'.")
-    return Item(case_name(entry["image"]), str(folder / entry["image"]), str(folder / entry["label"]))
+def _modality(content: Mapping[str, Any], channel: int) -> str:
+    names = content.get("modality")
+    return str(names.get(str(channel), "")) if isinstance(names, dict) else ""

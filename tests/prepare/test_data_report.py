@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import re
 from pathlib import Path
@@ -198,16 +197,6 @@ def test_what_is_no_data_set_is_refused_in_one_line_and_gets_no_folder(tmp_path:
     with pytest.raises(FileNotFoundError, match="empty holds no volume"):
         write_data_report(tmp_path / "empty")
     assert not list(tmp_path.rglob("report"))
-
-
-def test_a_faulty_entry_of_the_list_is_a_case_with_its_reason(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    write_good(tmp_path, cases=2)
-    content = json.loads((tmp_path / "dataset.json").read_text("utf-8"))
-    content["training"].append({"image": "./imagesTr/case_9.nii.gz"})
-    (tmp_path / "dataset.json").write_text(json.dumps(content))
-    with caplog.at_level(logging.WARNING):
-        states = [case.state for case in write_data_report(tmp_path).cases]
-    assert states == ["good", "good", "error"]
 
 
 @pytest.mark.slow

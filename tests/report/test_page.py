@@ -61,8 +61,7 @@ def test_the_page_asks_for_nothing_and_its_policy_lets_only_its_own_script_run(t
     assert policy == f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     addresses = [value for _, each in tags for key, value in each.items() if key in ("src", "href", "srcset", "data")]
     assert addresses == ["data:image/png;base64,Li4u"]
-    assert set(re.findall(r"url\(\"?(.{5})", page)) == {"data:"}
-    assert "@import" not in page
+    assert not re.search(r"url\(|@import|https?:", page)
 
 
 def test_a_picture_is_embedded_as_it_is(tmp_path: Path) -> None:
