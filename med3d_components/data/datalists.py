@@ -1,13 +1,12 @@
 """Folders of volumes as lists of training and validation items; those of nodules are in ``nodules.py``.
 
 A domain is a folder with a ``dataset.json`` in the layout of the Medical Segmentation Decathlon; its name is the
-folder's name. Everything here is read from file headers, so that thousands of volumes take seconds and every mistake
-that a header shows is found before training starts.
+folder's name. All that headers show is found before training starts, in seconds for thousands of volumes; of labels,
+the voxels of each class are counted, once.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -17,9 +16,14 @@ from typing import Any
 
 import numpy as np
 
+from med3d_components.data.class_voxels import Voxels, check_foreground, class_voxels
+from med3d_components.data.dataset_json import Entry, read_segmentations
 from med3d_components.data.domains import DOMAINS_3DSEG8
+from med3d_components.data.duplicates import check_listed_once, find_copies
+from med3d_components.data.labels import check_label
+from med3d_components.data.plausible import label_volumes
 from med3d_components.data.splits import draw_key, draw_split, take_share
-from med3d_components.data.volumes import Header, case_name, list_scans, read_header
+from med3d_components.data.volumes import Header, case_name, list_scans, open_scan, read_header
 from med3d_components.utils import as_flag
 
 __all__ = ["Case", "Domain", "ImageDatalist", "MultiDomainDatalist", "SegmentationDatalist", "read_domain"]
@@ -31,12 +35,13 @@ AVERAGES: dict[str, Callable[..., Any]] = {"median": np.median, "mean": np.mean}
 
 @dataclass(frozen=True)
 class Case:
-    """One labelled volume: its name, its files and what their header says."""
+    """One labelled volume: its name, its files, what their header says, and the voxels of each class."""
 
     name: str
     image: Path
     label: Path
     header: Header
+    voxels: Voxels
 
 
 @dataclass(frozen=True)
@@ -99,10 +104,12 @@ class SegmentationDatalist(_Datalist):
         spacing: average spacing in mm of the training images (Med3D, section 3.1), axes as in RAS.
         roi_size: that training crops, in voxels at that spacing: the largest training volume, rounded up to a multiple
             of the encoder's output stride, within ``patch_size``.
+        volumes_ml: class to its least and its largest volume in the training labels, see :func:`label_volumes`.
 
     Raises:
         FileNotFoundError: if the folder or a file named in its ``dataset.json`` does not exist.
-        ValueError: for invalid folders and headers; the message names the file.
+        ValueError: for invalid folders and headers, labels that do not lie on their image or hold other values, and
+            training labels without foreground; the message names the file.
 
     Example:
         >>> SegmentationDatalist("3DSeg-8/Task09_Spleen").spacing
@@ -136,6 +143,8 @@ class SegmentationDatalist(_Datalist):
         self.channel = domain.channel
         self.training, self.validation = [_item(case) for case in training], [_item(case) for case in validation]
         self.split = {"training": [case.name for case in training], "validation": [case.name for case in validation]}
+        voxels = [[case.voxels for case in cases] for cases in (training, validation)]
+        check_foreground(domain.name, domain.classes, *voxels)
         spacings, sizes = (np.array([getattr(case.header, name) for case in training]) for name in ("spacing", "size"))
         known = ~np.isnan(spacings).any(axis=1)
         if not known.any():
@@ -143,6 +152,7 @@ class SegmentationDatalist(_Datalist):
         for case in training + validation:
             if np.isnan(case.header.spacing).any():
                 logger.warning("%s has no valid spacing and gets the %s of the others.", case.image, average)
+        self.volumes_ml = label_volumes(voxels[0], spacings.prod(axis=1) / 1000, self.classes)
         spacing = AVERAGES[average](spacings[known], axis=0)
         sizes = sizes * np.where(known[:, None], spacings, spacing) / spacing
         roi_size = np.minimum(8 * np.ceil(sizes.round().max(axis=0) / 8), patch_size)
@@ -165,7 +175,8 @@ class MultiDomainDatalist(_Datalist):
         domains: names, sorted.
         training: items ``{"image", "label", "case", "domain"}`` of all domains.
         validation: the same for validation.
-        classes, channel, split, spacing, roi_size: domain name to what :class:`SegmentationDatalist` says of it.
+        classes, channel, split, spacing, roi_size, volumes_ml: domain name to what :class:`SegmentationDatalist` says
+            of it.
 
     Raises:
         FileNotFoundError: if the folder or a file named in a ``dataset.json`` does not exist.
@@ -200,6 +211,7 @@ class MultiDomainDatalist(_Datalist):
         self.split = {name: part.split for name, part in lists.items()}
         self.spacing = {name: part.spacing for name, part in lists.items()}
         self.roi_size = {name: part.roi_size for name, part in lists.items()}
+        self.volumes_ml = {name: part.volumes_ml for name, part in lists.items()}
 
 
 class ImageDatalist:
@@ -251,7 +263,7 @@ class ImageDatalist:
 
 
 def read_domain(folder: Path, need_spacing: bool = True) -> Domain:
-    """Read one Decathlon-style folder and check all that its files' headers tell.
+    """Read one Decathlon-style folder and check all that its files' headers tell, and the values of its labels.
 
     Args:
         folder: with a ``dataset.json``.
@@ -259,8 +271,8 @@ def read_domain(folder: Path, need_spacing: bool = True) -> Domain:
 
     Raises:
         FileNotFoundError: if the folder, its ``dataset.json``, an image or a label does not exist.
-        ValueError: if the folder's name holds a dot, ``dataset.json`` is not valid, fewer than two volumes have
-            labels, or an image and its label differ in shape.
+        ValueError: if the folder's name holds a dot, ``dataset.json`` is not valid or lists a case twice, fewer than
+            two volumes have labels, or a label does not lie on its image or holds a value that is no class.
     """
     path = folder / "dataset.json"
     if not path.is_file():
@@ -269,20 +281,18 @@ def read_domain(folder: Path, need_spacing: bool = True) -> Domain:
         )
     if "." in folder.name:
         raise ValueError(f"{folder} has a dot in its name, which parameter names cannot hold; rename the folder.")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        labels, training = content["labels"], content["training"]
-    except (json.JSONDecodeError, KeyError, TypeError) as e:
-        raise ValueError(f"{path} must be JSON with the entries 'labels' and 'training' ({e!r}).") from e
-    if not isinstance(labels, dict) or set(labels) != {str(value) for value in range(len(labels))}:
-        raise ValueError(f"{path}: 'labels' must map '0', '1', ... to class names without a gap, but is {labels}.")
-    if len(labels) < 2:
-        raise ValueError(f"{path}: 'labels' must name the background and at least one class, but is {labels}.")
-    if len(training) < 2:
-        raise ValueError(f"{path} lists {len(training)} training volumes; at least 2 are needed, one to validate on.")
-    cases = tuple(_read_case(path, entry, need_spacing) for entry in training)
-    classes = tuple(labels[str(value)] for value in range(len(labels)))
-    return Domain(folder.name, classes, _channel(path, content, cases), cases)
+    listed = read_segmentations(path)
+    if (count := len(listed.entries)) < 2:
+        raise ValueError(f"{path} lists {count} training volumes; at least 2 are needed, one to validate on.")
+    check_listed_once(path, listed.entries)
+    headers = [_read_header(path, entry, need_spacing) for entry in listed.entries]
+    voxels = class_voxels(path, listed.entries, len(listed.classes))
+    cases = tuple(
+        Case(case_name(entry.image), entry.image, entry.label, header, number)
+        for entry, header, number in zip(listed.entries, headers, voxels, strict=True)
+    )
+    _warn_of_copies(cases)
+    return Domain(folder.name, listed.classes, _channel(path, listed.channel, cases), cases)
 
 
 def _find_domains(dataset_dir: Path, names: str | Sequence[str] | None) -> list[Path]:
@@ -310,30 +320,38 @@ def _find_domains(dataset_dir: Path, names: str | Sequence[str] | None) -> list[
     return [folders[name] for name in sorted(set(wanted))]
 
 
-def _read_case(path: Path, entry: Any, need_spacing: bool) -> Case:
-    if not isinstance(entry, dict) or "image" not in entry or "label" not in entry:
-        raise ValueError(f"{path}: a training entry must have 'image' and 'label', but one is {entry}.")
-    image, label = path.parent / entry["image"], path.parent / entry["label"]
-    if not label.is_file():
-        raise FileNotFoundError(f"{label}, the label of {image}, does not exist; add it or drop the entry in {path}.")
-    header, label_header = (read_header(file, need_spacing) for file in (image, label))
-    if header.size != label_header.size:
-        raise ValueError(f"{image} has size {header.size}, but its label {label} has {label_header.size}.")
-    return Case(case_name(image), image, label, header)
+def _read_header(path: Path, entry: Entry, need_spacing: bool) -> Header:
+    """Return the header of an image whose label lies on it."""
+    if not entry.label.is_file():
+        raise FileNotFoundError(
+            f"{entry.label}, the label of {entry.image}, does not exist; add it or drop the entry in {path}."
+        )
+    image, label = (open_scan(file, need_spacing=need_spacing) for file in (entry.image, entry.label))
+    check_label(image, label, case_name(entry.image))
+    return read_header(entry.image, need_spacing)
 
 
-def _channel(path: Path, content: dict[str, Any], cases: Sequence[Case]) -> int | None:
+def _warn_of_copies(cases: Sequence[Case]) -> None:
+    """Warn of images, and of labels that outline something, which are the same under two names."""
+    labels = [case.label for case in cases if any(number for value, number in case.voxels.items() if value)]
+    for files in ([case.image for case in cases], labels):
+        for first, second, *others in find_copies(files):
+            more = f" (and {len(others)} more)" if others else ""
+            logger.warning("%s and %s%s have the same content; is a case there twice?", first, second, more)
+
+
+def _channel(path: Path, named: int | None, cases: Sequence[Case]) -> int | None:
     """Return the channel of 4-D images, from ``dataset.json`` or else from the table of 3DSeg-8; None for 3-D ones."""
     multiple = [case for case in cases if case.header.channels > 1]
     if not multiple:
         return None
     known = DOMAINS_3DSEG8.get(path.parent.name)
-    if known is None and "channel" not in content:
+    if known is None and named is None:
         channels = f"{multiple[0].image} has {multiple[0].header.channels} channels"
         raise ValueError(f'{channels}; say which to use, as "channel": N in {path}.')
-    channel = int(content.get("channel", known.channel if known else 0))
+    channel = known.channel if known and named is None else int(named or 0)
     for case in multiple:
-        if not 0 <= channel < case.header.channels:
+        if channel >= case.header.channels:
             channels = f"{case.image} has {case.header.channels} channels"
             raise ValueError(f"{channels}, so there is no channel {channel}; see {path}.")
     return channel
