@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from med3d_components.data.dataset_json import read_dataset_json, read_segmentations
 from med3d_components.data.domains import DOMAINS_3DSEG8
+from med3d_components.data.duplicates import check_listed_once
 from med3d_components.data.volumes import case_name, list_images
 
 __all__ = ["DataFolder", "Item", "list_data"]
@@ -73,6 +74,7 @@ def _list_decathlon(folder: Path) -> DataFolder:
     if "nodules" in content:
         raise ValueError(f"{path} lists nodules to classify; check looks at segmentation data and at folders of scans.")
     listed = read_segmentations(path)
+    check_listed_once(path, listed.entries)
     known = DOMAINS_3DSEG8.get(folder.resolve().name)
     channel = known.channel if known and listed.channel is None else listed.channel or 0
     items = [Item(case_name(entry.image), str(entry.image), str(entry.label)) for entry in listed.entries]
