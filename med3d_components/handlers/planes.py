@@ -89,7 +89,8 @@ class Plane(NamedTuple):
 
     def cut(self, volume: NDArray[Any]) -> NDArray[Any]:
         """Return the slice as rows from the top: right, anterior and superior come first in a picture."""
-        return volume.take(self.place, self.axis).T[::-1, ::-1]
+        # Not take(), which copies a volume whole whose memory runs the other way, as that of NIfTI does.
+        return np.moveaxis(volume, self.axis, 0)[self.place].T[::-1, ::-1]
 
 
 def fill_classes(labels: NDArray[Any]) -> NDArray[np.uint8]:
