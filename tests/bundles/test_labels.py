@@ -60,4 +60,4 @@ def test_labels_that_are_turned_or_cover_a_part_train_the_same_network(
 
 
 def ends(indices: np.ndarray) -> tuple[int, int]:
-    return int(indices.min()), int(indices.max())
+    return int(indices.min()), int(indices.max()) + 1

@@ -181,7 +181,7 @@ def test_images_without_spacing_are_left_out_of_the_average_where_they_are_allow
         for kind in ("images", "labels"):
             image = nib.load(folder / f"{kind}Tr" / f"{case}.nii.gz")
             header = image.header.copy()
-            header["pixdim"][1:4] = 0
+            header["pixdim"][1:4], header["vox_offset"] = 0, 352
             content = header.binaryblock + bytes(4) + np.asarray(image.dataobj).tobytes(order="F")
             (folder / f"{kind}Tr" / f"{case}.nii.gz").write_bytes(gzip.compress(content))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import nibabel as nib
@@ -283,6 +284,7 @@ def test_one_slice_of_a_series_that_changes_renews_its_case(tmp_path: Path) -> N
     assert import_it()
     assert not import_it()
     image[3, 3, 3] = 7
+    shutil.rmtree(tmp_path / "series")
     write_series(tmp_path / "series", image, AFFINE)
     assert import_it()
     assert nib.load(tmp_path / "Lung" / "imagesTr" / "a.nii.gz").get_fdata().max() == 7
