@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import chain
@@ -23,8 +24,8 @@ SPACING_FACTOR, VOLUME_FACTOR = 1.5, 3.0
 """What is nearer to the median than this is not odd, however much the others agree."""
 USUAL = 0.9
 """Share of the cases that have a class which a case without it lacks."""
-MODALITIES = ("CT", "MR", "MRI", "PET", "PT", "US", "T1", "T2", "FLAIR")
-"""That a ``dataset.json`` may name; others say nothing."""
+OTHERS = {"MR", "MRI", "PET", "PT", "US", "T1", "T1W", "T2", "T2W", "FLAIR", "ADC"}
+"""Modalities and sequences that a ``dataset.json`` may name and that are no CT."""
 LISTED = 3
 
 
@@ -58,8 +59,11 @@ def is_ct(modality: str, cases: Sequence[CaseFacts]) -> bool:
         >>> is_ct("CT", []), is_ct("MRI", [])
         (True, False)
     """
-    if modality.upper() in MODALITIES:
-        return modality.upper() == "CT"
+    words = set(re.findall(r"\w+", modality.upper()))
+    if words & OTHERS:
+        return False
+    if "CT" in words:
+        return True
     known = [case for case in cases if case.intensities]
     told = [case.modality == "CT" if case.modality else case.reaches_air for case in known]
     return 2 * sum(told) > len(told)

@@ -21,7 +21,9 @@ COLUMNS = 12
 BARS = 20
 """Of the histogram of a class."""
 NUMBERS = ("voxels", "mm", "intensities", "1 to 99 %")
-NOTHING = ("", "")
+Cell = tuple[str, float | str]
+"""What is read, and what its column is sorted by."""
+NOTHING: Cell = ("", "")
 
 
 def page_content(data: DataFolder, cases: Sequence[CaseFacts]) -> dict[str, Any]:
@@ -51,14 +53,14 @@ def page_content(data: DataFolder, cases: Sequence[CaseFacts]) -> dict[str, Any]
 
 
 def _case(number: int, case: CaseFacts, classes: Sequence[str], columns: Sequence[str]) -> dict[str, Any]:
-    """Return what the page shows of a case; a cell is a text, and what its column is sorted by."""
+    """Return what the page shows of a case."""
     size, found = case.size, case.intensities
     channels = f" x {case.channels}" if case.channels > 1 else ""
-    cells: list[tuple[str, float | str]] = [
+    cells: list[Cell] = [
         (" x ".join(map(str, size)) + channels, math.prod(size)) if size else NOTHING,
         (" x ".join(map(short, case.spacing)), math.prod(case.spacing)) if case.spacing else NOTHING,
-        (f"{short(found.lowest)} to {short(found.highest)}", found.highest) if found else NOTHING,
-        (f"{short(found.low)} to {short(found.high)}", found.high) if found else NOTHING,
+        _range(found.lowest, found.highest) if found else NOTHING,
+        _range(found.low, found.high) if found else NOTHING,
     ]
     volumes = case.volumes_ml
     cells += [(short(volumes[name]), volumes[name]) if volumes else NOTHING for name in columns]
@@ -73,6 +75,10 @@ def _case(number: int, case: CaseFacts, classes: Sequence[str], columns: Sequenc
         "findings": case.findings,
         "picture": embed(case.picture, "jpeg") if case.picture else "",
     }
+
+
+def _range(low: float, high: float) -> Cell:
+    return f"{short(low)} to {short(high)}", high if math.isfinite(high) else ""
 
 
 def _overview(data: DataFolder, cases: Sequence[CaseFacts]) -> list[tuple[str, str]]:

@@ -21,6 +21,8 @@ from med3d_components.utils.machine import default_workers
 
 __all__ = ["DataReport", "write_data_report"]
 
+MOST_WORKERS = 4
+"""Each holds a whole image and its label."""
 LISTED = 5
 """Names that a line on the screen has."""
 
@@ -84,7 +86,7 @@ def _inspect(data: DataFolder) -> list[CaseFacts]:
         facts.findings = [Finding(kind, _hide(text, data, item), is_error) for kind, text, is_error in facts.findings]
         return facts
 
-    with ThreadPoolExecutor(default_workers()) as pool:
+    with ThreadPoolExecutor(min(MOST_WORKERS, default_workers())) as pool:
         found = pool.map(inspect, data.items)
         return list(tqdm(found, total=len(data.items), desc=data.folder.resolve().name, unit="case"))
 

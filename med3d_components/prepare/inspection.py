@@ -114,10 +114,10 @@ def inspect_case(item: Item, classes: Sequence[str], channel: int = 0) -> CaseFa
             raise ValueError(item.error)
         scan = open_scan(item.image, need_spacing=False)
         image, affine = _as_ras(_one_channel(scan, channel), scan.affine)
+        _describe_image(facts, scan, image)
     except Exception as error:  # whatever a damaged file leads the libraries to
         facts.findings.append(Finding("unusable image", _reason(error), is_error=True))
         return facts
-    _describe_image(facts, scan, image)
     label = np.zeros(image.shape, np.uint8)
     if item.label is not None:
         try:

@@ -4,6 +4,7 @@ import json
 import os
 import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import nibabel as nib
 import numpy as np
@@ -70,6 +71,13 @@ def test_the_page_has_each_case_its_picture_and_its_reason(faulty: Path, table: 
     targets = set(re.findall(r' id="(case-\d+)"', text))
     assert len(targets) == len(table)
     assert set(re.findall(r'href="#(case-\d+)"', text)) == targets
+
+
+def test_each_tag_of_the_page_is_closed(faulty: Path, table: pd.DataFrame) -> None:
+    text = re.sub(r"<((?:meta|img)[^>]*)>", r"<\1/>", page(faulty))
+    text = text.replace("<!DOCTYPE html>", "").replace("<details open>", "<details>")
+    text = text.replace("<script>", "<script><![CDATA[").replace("</script>", "]]></script>")
+    assert len(ElementTree.fromstring(text).findall(".//article")) == len(table)
 
 
 def test_nothing_above_the_folder_is_named(faulty: Path, table: pd.DataFrame) -> None:
