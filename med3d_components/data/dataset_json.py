@@ -179,14 +179,18 @@ def _classes(path: Path, labels: Any) -> tuple[str, ...]:
 
 
 def _entry(path: Path, entry: Any) -> Entry:
-    files = [entry.get(name) for name in ("image", "label")] if isinstance(entry, dict) else []
-    if not files or not all(isinstance(file, str) and file and "\0" not in file for file in files):
+    image, label = (entry.get("image"), entry.get("label")) if isinstance(entry, dict) else (None, None)
+    if not (_is_path(image) and _is_path(label)):
         raise ValueError(
             f"{path}: a training entry must have 'image' and 'label', each the path of a file, but one is "
             f"{_short(entry)}."
         )
-    image, label = (path_on_disk(path.parent / file) for file in files)
-    return Entry(image, label, _voxels(entry.get("voxels")))
+    voxels = _voxels(entry.get("voxels"))
+    return Entry(path_on_disk(path.parent / str(image)), path_on_disk(path.parent / str(label)), voxels)
+
+
+def _is_path(value: Any) -> bool:
+    return isinstance(value, str) and value != "" and "\0" not in value
 
 
 def _voxels(voxels: Any) -> dict[int, int] | None:

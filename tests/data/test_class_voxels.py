@@ -12,6 +12,7 @@ import pytest
 
 from med3d_components.data import MultiDomainDatalist, SegmentationDatalist, class_voxels
 from med3d_components.data.datalists import read_domain
+from med3d_components.data.labels import count_voxels
 from tests.conftest import MakeDomain
 
 
@@ -30,11 +31,10 @@ def voxels(folder: Path) -> list[dict[int, int]]:
 
 def count_reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     read: list[str] = []
-    count = class_voxels.count_voxels
 
     def noted(path: Path, num_classes: int) -> dict[int, int]:
         read.append(Path(path).name)
-        return count(path, num_classes)
+        return count_voxels(path, num_classes)
 
     monkeypatch.setattr(class_voxels, "count_voxels", noted)
     return read

@@ -114,7 +114,23 @@ def test_voxels_that_no_import_has_written_are_to_be_counted(tmp_path: Path, vox
 
 def mutate(value: Any, draw: random.Random) -> Any:
     """Return JSON with one of its parts replaced, dropped or wrapped."""
-    strange = [None, True, 1.5, -1, 10**30, "", "\ud800", "a" * 5000, "/", "..", [], [[]], {}, {"0": None}, "case"]
+    strange: list[Any] = [
+        None,
+        True,
+        1.5,
+        -1,
+        10**30,
+        "",
+        "\ud800",
+        "a" * 5000,
+        "/",
+        "..",
+        [],
+        [[]],
+        {},
+        {"0": None},
+        "case",
+    ]
     if isinstance(value, dict) and value and draw.random() < 0.8:
         key = draw.choice(list(value))
         if draw.random() < 0.15:

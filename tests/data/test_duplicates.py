@@ -5,8 +5,10 @@ from unicodedata import normalize
 
 import pytest
 
+from med3d_components.data import duplicates
 from med3d_components.data.dataset_json import Entry
 from med3d_components.data.duplicates import PROBE, check_listed_once, find_copies
+from med3d_components.utils.files import file_digest
 
 SPELLINGS = ["./imagesTr/a.nii.gz", "imagesTr/../imagesTr/a.nii.gz", "link/a.nii.gz"]
 
@@ -46,10 +48,7 @@ def test_files_of_equal_content_are_found_and_hardly_any_other_is_read(
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
     read: list[str] = []
-    from med3d_components.data import duplicates
-
-    digest = duplicates.file_digest
-    monkeypatch.setattr(duplicates, "file_digest", lambda path: read.append(path.name) or digest(path))
+    monkeypatch.setattr(duplicates, "file_digest", lambda path: read.append(path.name) or file_digest(path))
     found = find_copies([*(tmp_path / name for name in contents), tmp_path])
     assert found == [[tmp_path / "one", tmp_path / "two"]]
     assert read == ["one", "two", "between"]

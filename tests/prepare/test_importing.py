@@ -277,7 +277,7 @@ KINDS = {
     "big_endian": (CLASSES.astype(np.int16), ">"),
     "trailing_axis": (CLASSES[..., None], "<"),
     "float": (CLASSES.astype(np.float32) + 1e-4, "<"),
-    "one_hot": (np.stack([value == CLASSES for value in range(3)], axis=-1).astype(np.uint8), "<"),
+    "one_hot": (np.stack([np.equal(CLASSES, value) for value in range(3)], axis=-1).astype(np.uint8), "<"),
 }
 
 
@@ -295,5 +295,5 @@ def write_training_set(folder: Path) -> Path:
 
 def test_a_training_lists_labels_of_every_kind(tmp_path: Path) -> None:
     domain = read_domain(write_training_set(tmp_path / "source"))
-    expected = {value: int((value == CLASSES).sum()) for value in range(3)}
+    expected = {value: int(np.equal(CLASSES, value).sum()) for value in range(3)}
     assert [dict(case.voxels) for case in domain.cases] == [expected] * len(KINDS)
