@@ -1,7 +1,8 @@
 """Bring other people's scans and labels into the layout of a training set.
 
 Segmentation data comes in folders in the layout of the Medical Segmentation Decathlon (MSD), one per domain; nodules
-to classify in a folder with a dataset.json that lists them.
+to classify in a folder with a dataset.json that lists them. A command that writes segmentation data ends with a report
+of it, as the command check writes.
 """
 
 from __future__ import annotations

@@ -75,6 +75,8 @@ def _list_decathlon(folder: Path) -> DataFolder:
         raise ValueError(f"{path} lists nodules to classify; check looks at segmentation data and at folders of scans.")
     listed = read_segmentations(path)
     check_listed_once(path, listed.entries)
+    if not listed.entries:
+        raise ValueError(f"{path} lists no case under 'training'.")
     known = DOMAINS_3DSEG8.get(folder.resolve().name)
     channel = known.channel if known and listed.channel is None else listed.channel or 0
     items = [Item(case_name(entry.image), str(entry.image), str(entry.label)) for entry in listed.entries]
@@ -82,5 +84,5 @@ def _list_decathlon(folder: Path) -> DataFolder:
 
 
 def _modality(content: Mapping[str, Any], channel: int) -> str:
-    names = content.get("modality")
+    names = content.get("channel_names", content.get("modality"))
     return str(names.get(str(channel), "")) if isinstance(names, dict) else ""

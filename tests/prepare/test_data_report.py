@@ -201,6 +201,9 @@ def test_what_is_no_data_set_is_refused_in_one_line_and_gets_no_folder(tmp_path:
     (tmp_path / "nodules" / "dataset.json").write_text('{"nodules": []}')
     with pytest.raises(ValueError, match="lists nodules to classify; check looks at segmentation data"):
         write_data_report(tmp_path / "nodules")
+    (tmp_path / "nodules" / "dataset.json").write_text('{"labels": {"0": "background", "1": "a"}, "training": []}')
+    with pytest.raises(ValueError, match="lists no case under 'training'"):
+        write_data_report(tmp_path / "nodules")
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match="empty holds no volume"):
         write_data_report(tmp_path / "empty")
