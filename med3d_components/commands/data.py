@@ -15,7 +15,8 @@ def check(dataset: str, out: str | None = None) -> None:
     Writes report.html, with a picture of each case, and cases.csv. The exit code is 1 if a case cannot be used.
 
     Args:
-        dataset: folder in the layout of the Medical Segmentation Decathlon, or of scans at any depth; its files are only read.
+        dataset: folder in the layout of the Medical Segmentation Decathlon, or of scans at any depth; its files are
+            only read.
         out: folder for the report; by default report in DATASET.
     """
     report = write_data_report(str(dataset), None if out is None else str(out))
