@@ -1,7 +1,8 @@
 """Bring other people's scans and labels into the layout of a training set.
 
 Segmentation data comes in folders in the layout of the Medical Segmentation Decathlon (MSD), one per domain; nodules
-to classify in a folder with a dataset.json that lists them.
+to classify in a folder with a dataset.json that lists them. A command that writes segmentation data ends with a report
+of it, as the command check writes.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from med3d_components.data.domains import DOMAINS_3DSEG8
+from med3d_components.prepare.data_report import write_data_report
 from med3d_components.prepare.importing import import_domain
 from med3d_components.prepare.layouts import Layout, find_layout, layout_of, read_table
 from med3d_components.prepare.lidc import import_lidc
@@ -37,6 +39,7 @@ def msd(task: str, out: str) -> None:
     folder = Path(str(out), task)
     download_task(task, folder)
     print(f"{folder} is ready.")
+    print(write_data_report(folder))
 
 
 def lasc(source: str, out: str) -> None:
@@ -135,7 +138,7 @@ def lidc(source: str, out: str) -> None:
         source: the unpacked download of The Cancer Imaging Archive, DICOM series and XML files at any depth.
         out: folder for dataset.json and masks.
     """
-    _report(Path(str(out)), import_lidc(str(source), str(out)))
+    _say_written(Path(str(out)), import_lidc(str(source), str(out)))
 
 
 def _find_layout(source: str | None, images: str | None, labels: str | None, pairs: str | None) -> Layout:
@@ -156,4 +159,10 @@ def _import_known(folder: Path, pairs: Pairs, values: Mapping[int, int]) -> None
 
 
 def _report(folder: Path, written: bool) -> None:
+    """Say that segmentation data is written, and what a look at it shows."""
+    _say_written(folder, written)
+    print(write_data_report(folder))
+
+
+def _say_written(folder: Path, written: bool) -> None:
     print(f"{folder} {'is written' if written else 'is already there'}.")

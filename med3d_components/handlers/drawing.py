@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 
+from med3d_components.handlers.planes import Plane, fill_classes
 from med3d_components.masks.classes import class_color
 from med3d_components.metrics.classification import roc_auc
 from med3d_components.utils import atomic_path
@@ -22,9 +23,6 @@ __all__ = ["draw_cubes", "draw_curves", "draw_overlays", "draw_restorations", "d
 
 CLASSES = ("benign", "malignant")
 MOST, COLUMNS = 40, 8  # cubes of a sheet and of a row
-PLANES = ("sagittal", "coronal", "axial")
-ENDS = (("R", "L"), ("A", "P"), ("S", "I"))
-"""The two ends of each axis; the first lies at the left or the top of a picture."""
 WIDTH = 11
 """Of a picture with overlays, in inches."""
 RESTORED = {"label": "original", "image": "distorted", "pred": "restored", "error": "|restored - original|"}
@@ -76,7 +74,7 @@ def draw_overlays(
             or voxels of 1 mm; "classes" may be a case's own.
         classes: names, background first.
     """
-    planes = [[_Plane.through(case, axis) for axis in (2, 1, 0)] for case in cases]
+    planes = [_planes(case) for case in cases]
     heights = [_height(shown) for shown in planes]
     figure = Figure(figsize=(WIDTH, max(1, sum(heights))), layout="constrained", facecolor="black")
     parts = figure.subfigures(max(1, len(cases)), squeeze=False, height_ratios=heights or None)[:, 0]
@@ -89,7 +87,7 @@ def draw_overlays(
         grid = part.subplots(1, 3, width_ratios=[plane.width for plane in shown])
         for axes, plane in zip(grid, shown, strict=True):
             axes.imshow(plane.cut(image), cmap="gray", vmin=low, vmax=high, aspect=plane.aspect)
-            axes.imshow(_filled(plane.cut(prediction)), aspect=plane.aspect, interpolation="nearest")
+            axes.imshow(fill_classes(plane.cut(prediction)), aspect=plane.aspect, interpolation="nearest")
             _contours(axes, plane.cut(prediction), "solid")
             if label is not None:
                 _contours(axes, plane.cut(label), "dashed")
@@ -177,63 +175,18 @@ def draw_restorations(path: str | os.PathLike[str], cubes: Sequence[Mapping[str,
     save_figure(figure, path)
 
 
-class _Plane(NamedTuple):
-    """A slice of a volume that is oriented to RAS, seen as radiologists do."""
-
-    axis: int
-    place: int
-    spacing: tuple[float, float]  # mm, across and down
-    size: tuple[int, int]
-    position: float  # mm
-
-    @classmethod
-    def through(cls, case: Mapping[str, Any], axis: int) -> _Plane:
-        """Return the slice that shows most of the label, or of the prediction, or the middle one if there is none."""
-        label = np.asarray(case["label"]) if "label" in case else None
-        shown = np.asarray(case["pred"]) if label is None or not label.any() else label
-        across, down = (other for other in range(3) if other != axis)
-        area = (shown > 0).sum(axis=(across, down))
-        index = int(area.argmax()) if area.any() else shown.shape[axis] // 2
-        affine = np.asarray(case.get("affine", getattr(case["image"], "affine", np.eye(4))), dtype=float)
-        voxel = (np.array(shown.shape) - 1) / 2
-        voxel[axis] = index
-        x, y = np.linalg.norm(affine[:3, :3], axis=0)[[across, down]].tolist()
-        position = float((affine[:3, :3] @ voxel + affine[:3, 3])[axis])
-        return cls(axis, index, (x, y), (shown.shape[across], shown.shape[down]), position)
-
-    @property
-    def width(self) -> float:
-        return self.size[0] * self.spacing[0]
-
-    @property
-    def height(self) -> float:
-        return self.size[1] * self.spacing[1]
-
-    @property
-    def aspect(self) -> float:
-        return self.spacing[1] / self.spacing[0]
-
-    @property
-    def title(self) -> str:
-        side = ENDS[self.axis][self.position < 0]
-        return f"{PLANES[self.axis]}, {side} {abs(self.position):.1f} mm"
-
-    def cut(self, volume: np.ndarray) -> np.ndarray:
-        """Return the slice as rows from the top: right, anterior and superior come first in a picture."""
-        return volume.take(self.place, self.axis).T[::-1, ::-1]
+def _planes(case: Mapping[str, Any]) -> list[Plane]:
+    """Return the planes that show most of a case's label, or of its prediction where there is none."""
+    label = np.asarray(case["label"]) if "label" in case else None
+    shown = np.asarray(case["pred"]) if label is None or not label.any() else label
+    affine = np.asarray(case.get("affine", getattr(case["image"], "affine", np.eye(4))), dtype=float)
+    return [Plane.through(shown, affine, axis) for axis in (2, 1, 0)]
 
 
-def _height(planes: Sequence[_Plane]) -> float:
+def _height(planes: Sequence[Plane]) -> float:
     """Return the inches of three planes of one scale in a row, with their titles and a legend."""
     height = WIDTH * max(plane.height for plane in planes) / sum(plane.width for plane in planes)
     return round(min(max(height, 1), 6), 1) + 1
-
-
-def _filled(labels: np.ndarray) -> np.ndarray:
-    """Return a picture (rows, columns, RGBA) of the labels, thin enough to see through."""
-    values = labels.astype(int)
-    colors = np.array([(0, 0, 0, 0), *((*class_color(value), 60) for value in range(1, values.max() + 1))])
-    return colors[values].astype(np.uint8)
 
 
 def _contours(axes: Any, labels: np.ndarray, style: str) -> None:
@@ -247,9 +200,9 @@ def _rgb(value: int) -> tuple[float, ...]:
     return tuple(part / 255 for part in class_color(value))
 
 
-def _letters(axes: Any, plane: _Plane) -> None:
+def _letters(axes: Any, plane: Plane) -> None:
     """Say at the picture's edges which sides of the patient they are."""
-    (left, right), (top, bottom) = (ENDS[axis] for axis in range(3) if axis != plane.axis)
+    (left, right), (top, bottom) = plane.ends
     for x, y, letter in ((0.03, 0.5, left), (0.97, 0.5, right), (0.5, 0.97, top), (0.5, 0.03, bottom)):
         text = axes.text(x, y, letter, transform=axes.transAxes, color="white", weight="bold", fontsize="small")
         text.set(ha="center", va="center", path_effects=[withStroke(linewidth=2, foreground="black")])

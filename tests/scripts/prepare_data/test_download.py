@@ -40,6 +40,8 @@ def test_msd_downloads_checks_unpacks_and_removes_stray_files(run, tmp_path, arc
         f"{TASK}/dataset.json",
         f"{TASK}/imagesTr/a.nii.gz",
         f"{TASK}/labelsTr/a.nii.gz",
+        f"{TASK}/report/cases.csv",
+        f"{TASK}/report/report.html",
     }
 
 

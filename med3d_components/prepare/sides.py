@@ -1,0 +1,39 @@
+"""Which side of the patient the name of a class tells."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+__all__ = ["pair_sides", "split_side"]
+
+SIDES = {"left": "left", "l": "left", "lt": "left", "right": "right", "r": "right", "rt": "right"}
+WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|\d+")
+
+
+def split_side(name: str) -> tuple[str, str] | None:
+    """Return the side that a name tells, and the rest of the name; None if it tells none, or both.
+
+    Example:
+        >>> split_side("kidney_left"), split_side("Right Lung"), split_side("LtKidney"), split_side("liver")
+        (('left', 'kidney'), ('right', 'lung'), ('left', 'kidney'), None)
+    """
+    words = [word.lower() for word in WORD.findall(name)]
+    sides = [SIDES[word] for word in words if word in SIDES]
+    if len(sides) != 1 or len(words) == 1:
+        return None
+    return sides[0], " ".join(word for word in words if word not in SIDES)
+
+
+def pair_sides(names: Iterable[str]) -> list[tuple[str, str]]:
+    """Return the pairs of names that differ in their side alone, the left one first.
+
+    Example:
+        >>> pair_sides(["background", "lung_right", "lung_left", "left atrium"])
+        [('lung_left', 'lung_right')]
+    """
+    found: dict[str, dict[str, str]] = {}
+    for name in names:
+        if split := split_side(name):
+            found.setdefault(split[1], {})[split[0]] = name
+    return [(pair["left"], pair["right"]) for pair in found.values() if len(pair) == 2]
