@@ -7,6 +7,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pytest
 import torch
 
 from tests.bundles.workflow import configs, copy_bundle, names, read_table
@@ -41,12 +42,12 @@ def test_an_encoder_goes_from_pre_training_to_the_coarse_and_the_fine_network(
 
     run_bundle("run", "evaluating", "--dataset_dir", data, "--config_file", configs(fine, "train", "evaluate"))
     scores = json.loads((fine / "eval" / "evaluation" / "evaluation.json").read_text(encoding="utf-8"))
-    assert {"lits/dice global/class 1", "lits/hd95 mm/class 1", "lits/missed/class 1"} <= set(scores)
-    assert list(read_table(fine / "eval" / "evaluation" / "cases.csv")[0])[:3] == [
-        "case",
-        "class 1 dice",
-        "class 1 assd mm",
-    ]
+    assert {"monai/dice global/class 1", "monai/hd95 mm/class 1", "monai/missed/class 1"} <= set(scores)
+    assert scores["lits/liver_dice_per_case"] == pytest.approx(scores["monai/dice per case/class 1"])
+    assert not [name for name in scores if "lesion" in name]  # all classes of the labels are liver
+    tables = {name: read_table(fine / "eval" / "evaluation" / name)[0] for name in ("cases.csv", "cases_lits.csv")}
+    assert list(tables["cases.csv"])[:3] == ["case", "convention", "class 1 dice"]
+    assert [row["convention"] for row in tables.values()] == ["MONAI", "LiTS"]
 
     for bundle in (coarse, fine):
         inference = ("run", "inference", "--config_file", bundle / "configs" / "inference.json")
