@@ -81,9 +81,9 @@ def match_lesions(predicted: Lesions, reference: Lesions, least_overlap: float) 
         [1, 0]
     """
     shape = predicted.total + 1, reference.total + 1
-    pairs = np.ravel_multi_index((predicted.numbers.ravel(), reference.numbers.ravel()), shape)
+    both = (predicted.numbers > 0) & (reference.numbers > 0)
+    pairs = np.ravel_multi_index((predicted.numbers[both], reference.numbers[both]), shape)
     common = np.bincount(pairs, minlength=shape[0] * shape[1]).reshape(shape)
-    common[0], common[:, 0] = 0, 0
     joined, members = _join_references(common)
     merged = np.zeros_like(common)
     np.add.at(merged.T, joined, common.T)
