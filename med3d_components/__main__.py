@@ -14,8 +14,8 @@ COMMANDS = {
     "train": "med3d_components.commands.training:train",
     "evaluate": "med3d_components.commands.training:evaluate",
     **{
-        f"prepare {name}": f"med3d_components.commands.prepare:{name}"
-        for name in ("segmentation", "msd", "lits", "lasc", "visceral", "lidc")
+        f"prepare {name}": f"med3d_components.commands.prepare:{name.replace('-', '_')}"
+        for name in ("segmentation", "msd", "lits", "lits-submission", "lasc", "visceral", "lidc")
     },
 }
 
