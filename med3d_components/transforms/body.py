@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -109,7 +110,7 @@ def share_of_blocks(blocks: Blocks, start: Sequence[int], region: Sequence[int],
     """
     axes = zip(start, region, size, blocks.shape, strict=True)
     index = [np.minimum(np.arange(first, first + side) // _side(n), count - 1) for first, side, n, count in axes]
-    share = blocks[tuple(slice(along[0], along[-1] + 1) for along in index)]
+    share: NDArray[Any] = blocks[tuple(slice(along[0], along[-1] + 1) for along in index)]
     for along in reversed(index):
         share = share @ (np.bincount(along - along[0]) / len(along))
     return float(share)

@@ -28,12 +28,12 @@ def case(reference: list[Any], prediction: list[Any]) -> Case:
 def random_case(seed: int) -> Case:
     """Draw many lesions that touch or miss one another; draws of RandomState are the same in every release of NumPy."""
     random = np.random.RandomState(seed)
-    lesions = [lesion(*random.randint([6, 6, 4], [34, 30, 20]), radius=random.randint(2, 7)) for _ in range(9)]
+    lesions = [lesion(*random.randint([6, 6, 4, 2], [34, 30, 20, 7])) for _ in range(9)]
     moved = []
     for value, centre, radii in lesions[random.randint(0, 3) :]:
         place = np.add(centre, random.randint(-2, 3, 3))
         moved.append((value, tuple(place), tuple(np.maximum(1, np.add(radii, random.choice([-1, 0, 1]))))))
-    extra = [lesion(*random.randint([6, 6, 4], [34, 30, 20]), radius=3) for _ in range(random.randint(0, 4))]
+    extra = [lesion(x, y, z, 3) for x, y, z in random.randint([6, 6, 4], [34, 30, 20], (random.randint(0, 4), 3))]
     return case([LIVER, *lesions], [MOVED, *moved, *extra])
 
 

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
@@ -68,8 +66,9 @@ def test_what_is_left_over_behind_the_last_block_belongs_to_it(size: tuple[int, 
     box = box_of_blocks(~air, size)
     assert box[0][1] == size[0]
     assert box[1:] == tuple((0, n) for n in size[1:])
-    whole: Any = (0, 0, 0), size
-    assert share_of_blocks(air, *whole, size) == pytest.approx(np.floor(size[0] / 8) * 4 / size[0], abs=4 / size[0])
+    assert share_of_blocks(air, (0, 0, 0), size, size) == pytest.approx(
+        np.floor(size[0] / 8) * 4 / size[0], abs=4 / size[0]
+    )
     assert share_of_blocks(air, (size[0] - 2, 0, 0), (2, *size[1:]), size) == 0
 
 
