@@ -98,7 +98,7 @@ def match_lesions(predicted: Lesions, reference: Lesions, least_overlap: float) 
         union = reference_sizes[number] + predicted.sizes[looked_up].sum() - merged[looked_up, number].sum()
         if intersection[number] / union <= least_overlap:
             answers[answers == number] = 0
-            detected -= members[number]
+            detected -= int(members[number])
     return Match(answers, joined, detected)
 
 
