@@ -9,6 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from monai.bundle import ConfigParser
 
 from tests.bundles.workflow import configs, copy_bundle, names, read_table
 from tests.conftest import ROOT, MakeDomain, RunBundle
@@ -71,3 +72,15 @@ def test_without_a_coarse_model_one_line_says_what_is_missing(
     assert line.startswith("error:")
     assert "liver_ct_coarse_segmentation/models/settings.json does not exist" in line
     assert line.endswith("name a trained model by --coarse_checkpoint.")
+
+
+@pytest.mark.parametrize(("classes", "expected"), [(2, {"lits": False}), (3, {"lits": True}), (4, {})])
+def test_the_challenges_scores_are_for_livers_with_or_without_lesions(classes: int, expected: dict[str, bool]) -> None:
+    path = ROOT / "bundles" / "liver_ct_fine_segmentation" / "configs" / "evaluate.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    metrics = content["validate#evaluator#additional_metrics"] | {"intensity_window_baseline": None}
+    own = {"metrics": metrics, "case_metric": content["case_metric"]}
+    parser = ConfigParser({"classes": [f"class {value}" for value in range(classes)], **own})
+    found = parser.get_parsed_content("metrics")
+    assert {name: found[name].lesions for name in found if name == "lits"} == expected
+    assert parser.get_parsed_content("case_metric") == (["monai", "lits"] if expected else "monai")
