@@ -15,8 +15,8 @@ COMMANDS = {
     "evaluate": "med3d_components.commands.training:evaluate",
     "check": "med3d_components.commands.data:check",
     **{
-        f"prepare {name}": f"med3d_components.commands.prepare:{name}"
-        for name in ("segmentation", "msd", "lits", "lasc", "visceral", "lidc")
+        f"prepare {name}": f"med3d_components.commands.prepare:{name.replace('-', '_')}"
+        for name in ("segmentation", "msd", "lits", "lits-submission", "lasc", "visceral", "lidc")
     },
 }
 

@@ -16,14 +16,16 @@ from med3d_components.prepare.data_report import write_data_report
 from med3d_components.prepare.importing import import_domain
 from med3d_components.prepare.layouts import Layout, find_layout, layout_of, read_table
 from med3d_components.prepare.lidc import import_lidc
-from med3d_components.prepare.lits import pair_lits, share_grids
+from med3d_components.prepare.lits import pair_lits, place_pairs
+from med3d_components.prepare.lits_submission import write_submission
 from med3d_components.prepare.msd import download_task
 from med3d_components.prepare.pairing import Pairs, pair_files
 from med3d_components.prepare.segmentation import import_layout
 from med3d_components.prepare.visceral import import_visceral
 from med3d_components.utils import as_flag
+from med3d_components.utils.checks import three_positive
 
-__all__ = ["lasc", "lidc", "lits", "msd", "segmentation", "visceral"]
+__all__ = ["lasc", "lidc", "lits", "lits_submission", "msd", "segmentation", "visceral"]
 
 
 def msd(task: str, out: str) -> None:
@@ -53,21 +55,40 @@ def lasc(source: str, out: str) -> None:
     _import_known(Path(str(out), "LASC2018_LeftAtrium"), pairs, {0: 0, 255: 1})
 
 
-def lits(source: str, out: str) -> None:
+def lits(source: str, out: str, spacing: Sequence[float] | None = None) -> None:
     """Import the training set of the Liver Tumour Segmentation challenge (LiTS) 2017.
 
-    A segmentation has the voxels of its volume: where their headers differ, that of the volume is taken.
+    A segmentation has the voxels of its volume: where their headers differ, that of the volume is taken. In one release
+    volumes 28 to 47 have the identity as affine: they get that of their segmentation, or are left out if it has it too.
 
     Args:
         source: folder with volume-N.nii and segmentation-N.nii, in any sub-folders; or Task03_Liver of the MSD, which
             holds the same scans. It is only read.
         out: folder for Task03_Liver.
+        spacing: in mm, such as 0.7,0.7,1.5, of the volumes that would be left out.
     """
-    folder, spare = Path(str(out), "Task03_Liver"), Path(str(out), ".Task03_Liver-segmentations")
+    size = None if spacing is None else three_positive("spacing", spacing)
+    folder, spare = Path(str(out), "Task03_Liver"), Path(str(out), ".Task03_Liver-placed")
     try:
-        _import_known(folder, share_grids(pair_lits(Path(str(source))), spare), {0: 0, 1: 1, 2: 2})
+        _import_known(folder, place_pairs(pair_lits(Path(str(source))), spare, size), {0: 0, 1: 1, 2: 2})
     finally:
         shutil.rmtree(spare, ignore_errors=True)
+
+
+def lits_submission(masks: str, volumes: str, out: str, output_postfix: str = "seg") -> None:
+    """Write the masks of a test set as the Liver Tumour Segmentation challenge (LiTS) takes them.
+
+    That is test-segmentation-N.nii for test-volume-N.nii: not compressed, of 8 bits, with the size, orientation and
+    header of the volume; 0 is background, 1 liver and 2 lesion. Zip them for the upload.
+
+    Args:
+        masks: folder that segment wrote for the test volumes; it is only read.
+        volumes: folder with test-volume-N.nii, in any sub-folders; it is only read.
+        out: folder for the test-segmentation-N.nii.
+        output_postfix: as it was given to segment.
+    """
+    written = write_submission(str(masks), str(volumes), str(out), str(output_postfix))
+    print(f"{len(written)} masks are written to {out}.")
 
 
 def segmentation(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import ignite.distributed as idist
@@ -16,7 +17,7 @@ __all__ = ["VALIDATION_FILES", "CaseReport", "EvaluationReport", "score_text"]
 
 logger = logging.getLogger(__name__)
 
-VALIDATION_FILES = ("cases.csv", *PICTURES)
+VALIDATION_FILES = ("cases.csv", "cases_lits.csv", *PICTURES)
 """Names of all that validations leave."""
 
 
@@ -25,23 +26,24 @@ class CaseReport:
 
     Args:
         output_dir: folder of the report.
-        metric: whose rows are written; None for the key metric.
+        metric: whose rows are written; None for the key metric. The rows of a second one go into ``cases_NAME.csv``.
     """
 
-    def __init__(self, output_dir: str | os.PathLike[str], metric: str | None = None) -> None:
+    def __init__(self, output_dir: str | os.PathLike[str], metric: str | Sequence[str] | None = None) -> None:
         self.folder = Path(output_dir)
-        self.metric = metric
+        self.metrics = [metric] if metric is None or isinstance(metric, str) else list(metric)
 
     def attach(self, engine: Engine) -> None:
         """Attach to an evaluator."""
         engine.add_event_handler(Events.COMPLETED, self.report)
 
     def report(self, engine: Engine) -> None:
-        """Write the table."""
-        if idist.get_rank() == 0:
-            write_table(
-                self.folder / "cases.csv", engine.state.metric_details[self.metric or engine.state.key_metric_name]
-            )
+        """Write the tables."""
+        if idist.get_rank() > 0:
+            return
+        for index, name in enumerate(self.metrics):
+            table = f"cases_{name}.csv" if index else "cases.csv"
+            write_table(self.folder / table, engine.state.metric_details[name or engine.state.key_metric_name])
 
 
 class EvaluationReport:

@@ -20,7 +20,8 @@ from monai.utils import ImageMetaKey
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
-from med3d_components.inferers.windows import BACKGROUND_LOGIT, Box, trim_region, widen_to_window
+from med3d_components.inferers.windows import BACKGROUND_LOGIT, trim_region, widen_to_window
+from med3d_components.transforms.body import Box
 from med3d_components.utils.checks import three_positive
 
 __all__ = ["CascadeInferer"]

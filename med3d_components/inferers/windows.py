@@ -9,25 +9,18 @@ import torch
 from monai.data import MetaTensor
 from monai.inferers import Inferer, SlidingWindowInferer
 from monai.inferers.utils import _get_scan_interval
-from monai.transforms.utils import generate_spatial_bounding_box
-from skimage.filters import threshold_otsu
-from torch.nn import functional as F
 
+from med3d_components.transforms.body import find_body
 from med3d_components.utils import as_flag
 
 __all__ = [
     "BACKGROUND_LOGIT",
     "BodyWindowInferer",
-    "Box",
     "DomainSlidingWindowInferer",
-    "find_body",
     "trim_region",
     "widen_to_window",
     "windows_per_pass",
 ]
-
-Box = tuple[tuple[int, int], ...]
-"""First voxel of each axis, and the voxel behind the last one."""
 
 BACKGROUND_LOGIT = 10.0
 """Where a network has no say, background gets this logit and every other class its negative.
@@ -35,18 +28,12 @@ BACKGROUND_LOGIT = 10.0
 Softmax gives a foreground class 2e-9, and resampling such probabilities cannot turn them over.
 """
 
-BLOCK = 4
-"""Voxels along the side of the cubes whose means tell body from air; in a mean of 64, noise is an eighth."""
-
-AIR_SHARE = 0.1
-"""Of the way from a scan's darkest cube to its Otsu threshold; what is darker is air. In CT that is below lungs."""
-
 
 class BodyWindowInferer(SlidingWindowInferer):
     """Slide a window over the body's bounding box, and call the rest of the scan background.
 
     Windows are blended with Gaussian weights, as of MONAI's ``SlidingWindowInferer(mode="gaussian")``. Where the box,
-    see :func:`find_body`, is smaller than a window, the window reaches out of it as far as the scan goes.
+    see ``transforms.body.find_body``, is smaller than a window, the window reaches out of it as far as the scan goes.
 
     Outside the box the logit of background is ``BACKGROUND_LOGIT`` and that of the other classes its negative.
 
@@ -126,45 +113,6 @@ def windows_per_pass(device: torch.device | str) -> int:
         1
     """
     return 1 if torch.device(device).type == "cpu" else 4
-
-
-def find_body(inputs: torch.Tensor) -> Box:
-    """Return the bounding box of all that is not air or empty background, with a cube's side around it.
-
-    A cube of 4x4x4 voxels is body if its mean is above the scan's darkest cube by a tenth of the way to the Otsu
-    threshold between dark and bright cubes: above about -950 HU in a CT, which lungs are, and above a twentieth of the
-    bright tissue in an MR, whatever its normalisation. Everything that bright counts, such as a table. So a side is cut
-    off only where a whole slab is as dark as air; in a scan without air, where it is as dark as the darkest tissue.
-
-    Args:
-        inputs: volumes of shape (B, C, H, W, D); the box is around the bodies of all of them.
-
-    Returns:
-        First voxel, and the voxel behind the last one, of each axis; the whole scan if all of it is equal.
-
-    Example:
-        >>> scan = torch.zeros(1, 1, 40, 40, 40)
-        >>> scan[..., 8:20, 8:20, 30:] = 1
-        >>> find_body(scan)
-        ((4, 24), (4, 24), (24, 40))
-    """
-    size = inputs.shape[2:]
-    sides = [min(BLOCK, n) for n in size]
-    means = F.avg_pool3d(torch.as_tensor(inputs).float(), sides).flatten(0, 1).cpu()
-    body = torch.stack([_is_body(volume) for volume in means]).any(0)
-    if not body.any():
-        return tuple((0, n) for n in size)
-    starts, stops = generate_spatial_bounding_box(body[None], margin=1, allow_smaller=True)
-    # What is left over behind the last cube belongs to it.
-    return tuple(
-        (start * side, n if stop == cubes else stop * side)
-        for start, stop, side, cubes, n in zip(starts, stops, sides, body.shape, size, strict=True)
-    )
-
-
-def _is_body(means: torch.Tensor) -> torch.Tensor:
-    darkest = float(means.min())
-    return means > darkest + AIR_SHARE * (float(threshold_otsu(means.numpy().ravel())) - darkest)
 
 
 def widen_to_window(start: int, stop: int, length: int, window: int) -> tuple[int, int]:

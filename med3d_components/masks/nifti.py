@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -39,7 +40,7 @@ def write_nifti(
     format both forms hold that one's affine, in mm.
 
     Args:
-        path: ends with ``.nii.gz``.
+        path: ends with ``.nii.gz``, or with ``.nii`` for a file that is not compressed.
         volumes: (x, y, z) each, one per channel; they are written one after the other, so that not all need exist.
         shape: (x, y, z) of a mask, or (x, y, z, channels).
         dtype: of the voxels.
@@ -60,7 +61,7 @@ def write_nifti(
     # By hand, since nibabel stores "no scaling" as NaN, which not every program reads so.
     header["scl_slope"], header["scl_inter"] = 1, 0
     header["vox_offset"] = header.single_vox_offset
-    with atomic_path(path) as temporary, temporary.open("wb") as raw, gzipped(raw) as file:
+    with atomic_path(path) as temporary, temporary.open("wb") as raw, _packed(raw, path) as file:
         file.write(header.binaryblock)
         file.write(bytes(header.single_vox_offset - header.sizeof_hdr))
         for volume in volumes:
@@ -84,6 +85,11 @@ def check_grid(shape: Sequence[int], scan_shape: Sequence[int], scan_path: str |
 def gzipped(file: BinaryIO) -> gzip.GzipFile:
     """Pack what is written to a file; equal content gives equal files, and a higher level wins little for a mask."""
     return gzip.GzipFile("", "wb", 1, file, mtime=0)
+
+
+def _packed(file: BinaryIO, path: Path) -> AbstractContextManager[Any]:
+    """Pack what is written to a file if its name says so."""
+    return gzipped(file) if path.suffix == ".gz" else nullcontext(file)
 
 
 def voxel_bytes(volume: NDArray[Any], dtype: DTypeLike) -> Iterator[memoryview]:

@@ -1,4 +1,4 @@
-"""Metrics in millimetres: the surfaces and volumes of segmented organs, as LiTS and other challenges report them."""
+"""Metrics in millimetres: the surfaces and volumes of segmented organs, by the definitions of MONAI."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from monai.utils import convert_to_numpy
 from med3d_components.metrics.cases import CaseMetric, mean_of_known
 from med3d_components.transforms.spacing import spacing_of
 
-__all__ = ["SurfaceMetrics"]
+__all__ = ["SurfaceMetrics", "case_spacing", "check_one_grid"]
 
 NAN = float("nan")
 
@@ -27,13 +27,14 @@ class SurfaceMetrics(CaseMetric):
     """Dice, surface distances in mm, surface Dice and volume difference, per case and foreground class.
 
     * "dice per case": mean over cases of ``2 |P and R| / (|P| + |R|)``, P predicted and R reference voxels;
-      "dice global": the same of all voxels of all cases pooled. Both are LiTS's terms.
+      "dice global": the same of all voxels of all cases pooled.
     * "assd mm": average symmetric surface distance, the mean over the surface voxels of both of the distance to the
       other's surface. "hd95 mm": the 95th percentile of these distances, the larger of the two directions.
     * "surface dice <tolerance> mm": the share of the surface voxels of both that lie within the tolerance.
     * "relative volume difference": ``(|P| - |R|) / |R|``, negative for too small a prediction.
 
-    These are MONAI's definitions: a mask's surface is its outermost layer of voxels, each of which counts alike.
+    These are MONAI's definitions, which the rows call "convention": a mask's surface is its outermost layer of voxels,
+    each of which counts alike. Those of the LiTS challenge differ, see :class:`LitsMetrics`.
 
     Empty masks: where neither has the class, the case is left out of the class. Where one alone has it, Dice and
     surface Dice are 0 and there is no distance: mean distances are over the other cases, and "missed" is the number
@@ -41,7 +42,7 @@ class SurfaceMetrics(CaseMetric):
     reference. (:class:`DomainDice` leaves cases with an empty reference out.)
 
     The metric itself is "dice per case", averaged over classes. It also writes ``<name>/<part>/<class>`` into
-    ``engine.state.metrics``, and one row per case, "case" and ``<class> <measure>``, into
+    ``engine.state.metrics``, and one row per case, "case", "convention" and ``<class> <measure>``, into
     ``engine.state.metric_details[<name>]``; what is undefined is NaN.
 
     The items of ``engine.state.batch`` hold "case"; those of ``engine.state.output`` hold "pred" and "label", label
@@ -83,11 +84,7 @@ class SurfaceMetrics(CaseMetric):
             label: the true label map, of the same shape.
             spacing: in mm, one number per axis.
         """
-        if prediction.shape != label.shape:
-            raise ValueError(
-                f"The prediction of {case} has shape {tuple(prediction.shape)}, but its label {tuple(label.shape)}; "
-                "bring both to one grid before the metric."
-            )
+        check_one_grid(case, prediction, label)
         predicted, reference = (convert_to_numpy(volume) for volume in (prediction, label))
         # All else takes time in proportion to the volume, of which organs are a small part.
         box = generate_spatial_bounding_box((predicted > 0) | (reference > 0))
@@ -99,7 +96,7 @@ class SurfaceMetrics(CaseMetric):
 
     def add(self, item: Mapping[str, Any], output: Mapping[str, Any]) -> None:
         """Score the case of an item at the spacing of its files."""
-        self.update(item["case"], output["pred"], output["label"], _case_spacing(item, output["label"]))
+        self.update(item["case"], output["pred"], output["label"], case_spacing(item, output["label"]))
 
     def summary(self) -> dict[str, float]:
         """Return ``<part>/<class>`` of all parts; NaN where no case has the class."""
@@ -126,10 +123,10 @@ class SurfaceMetrics(CaseMetric):
         return {f"{name}/{part}": score for part, score in self.summary().items()}
 
     def row(self, case: str, detail: list[dict[str, float]]) -> dict[str, Any]:
-        """Return "case" and ``<class> <measure>`` of all measures."""
+        """Return "case", "convention" and ``<class> <measure>`` of all measures."""
         by_class = zip(self.classes[1:], detail, strict=True)
         scores = {f"{label} {measure}": score[measure] for label, score in by_class for measure in self.measures}
-        return {"case": case, **scores}
+        return {"case": case, "convention": "MONAI", **scores}
 
     def _score(self, predicted: np.ndarray, reference: np.ndarray, spacing: Sequence[float]) -> dict[str, float]:
         """Return the measures of two masks (H, W, D), and the voxels of each and of both."""
@@ -160,7 +157,25 @@ def _surface_scores(
     return float(both.mean()), hd95, float((both <= tolerance_mm + ROUNDING_MM).mean())
 
 
-def _case_spacing(item: Mapping[str, Any], label: torch.Tensor) -> tuple[float, ...]:
+def check_one_grid(case: str, prediction: torch.Tensor, label: torch.Tensor) -> None:
+    """Refuse label maps that differ in shape.
+
+    Raises:
+        ValueError: naming the case.
+    """
+    if prediction.shape != label.shape:
+        raise ValueError(
+            f"The prediction of {case} has shape {tuple(prediction.shape)}, but its label {tuple(label.shape)}; "
+            "bring both to one grid before the metric."
+        )
+
+
+def case_spacing(item: Mapping[str, Any], label: torch.Tensor) -> tuple[float, ...]:
+    """Return the spacing of a case in mm, that of its label or of an image of the label's size.
+
+    Raises:
+        ValueError: if neither has an affine.
+    """
     for volume in (label, item.get("image")):
         if isinstance(volume, MetaTensor) and volume.shape[1:] == label.shape[1:]:
             return spacing_of(volume)

@@ -1,18 +1,29 @@
-"""The training set of the Liver Tumour Segmentation challenge (LiTS) 2017, from the challenge's or the MSD's files."""
+"""The Liver Tumour Segmentation challenge (LiTS) 2017: its training set, from its own or the MSD's files, with places.
+
+In one release volumes 28 to 47 have the identity as affine, which would make them scans of 1 mm
+(PatrickChrist/LITS-CHALLENGE#14). They are those of 3D-IRCADb-01, whose DICOM series tell their spacing.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from nibabel.affines import voxel_sizes
+from numpy.typing import NDArray
 
 from med3d_components.data.dataset_json import read_dataset_json
 from med3d_components.data.domains import DOMAINS_3DSEG8
-from med3d_components.data.volumes import case_name, open_scan, read_header, read_volume
+from med3d_components.data.geometry import read_nifti_header
+from med3d_components.data.volumes import Scan, case_name, open_scan, read_header, read_volume
 from med3d_components.prepare.decathlon import save_nifti
 from med3d_components.prepare.pairing import Pairs, pair_files, pair_folders
 
-__all__ = ["pair_lits", "share_grids"]
+__all__ = ["pair_lits", "place_pairs"]
+
+SAME = 1e-2
+"""In mm: how far two affines may differ and be one."""
 
 
 def pair_lits(source: Path) -> Pairs:
@@ -30,21 +41,69 @@ def pair_lits(source: Path) -> Pairs:
     return dict(sorted(pairs.items(), key=lambda pair: (len(pair[0]), pair[0])))
 
 
-def share_grids(pairs: Pairs, spare: Path) -> Pairs:
-    """Return the pairs with a copy, in ``spare``, of each segmentation that does not lie on its volume's grid."""
+def place_pairs(pairs: Pairs, spare: Path, spacing: Sequence[float] | None = None) -> Pairs:
+    """Return the pairs with volume and segmentation in one place; what was done for it is printed.
+
+    A segmentation is put where its volume is. A volume with the identity as affine is put where its segmentation is;
+    if that has it too, the pair gets a spacing or is left out.
+
+    Args:
+        pairs: case name to volume and segmentation.
+        spare: folder for copies of the files that get another place.
+        spacing: of pairs that nothing places, in mm along the axes of the volume.
+
+    Raises:
+        ValueError: if a volume has no spacing, or no pair is left.
+    """
     volumes = [volume for volume, _ in pairs.values()]
     without = [str(path) for path in volumes if np.isnan(read_header(path, need_spacing=False).spacing).any()]
     if without:
         raise ValueError(f"No spacing is in {', '.join(without)}; write it into the header, or move the case away.")
-    return {name: (volume, _put_on_grid(label, volume, spare)) for name, (volume, label) in pairs.items()}
+    placed, lost = {}, []
+    for name, pair in pairs.items():
+        image, label = (open_scan(path, need_spacing=False) for path in pair)
+        if image.shape != label.shape:
+            placed[name] = pair  # for the import to refuse
+        elif (affine := _place(image, label, spacing)) is None:
+            lost.append(image.path)
+        else:
+            placed[name] = _move(image, affine, spare), _move(label, affine, spare)
+    if lost:
+        told = f"Neither the affine of these volumes nor that of their segmentations says their size: {', '.join(lost)}"
+        if not placed:
+            raise ValueError(f"{told}; give --spacing x,y,z in mm.")
+        print(f"{told}; they are left out. Give --spacing x,y,z in mm to take them.")
+    return placed
 
 
-def _put_on_grid(segmentation: Path, volume: Path, spare: Path) -> Path:
-    """Return the segmentation's file, or that of a copy with the volume's header where the two differ."""
-    image, label = open_scan(volume), open_scan(segmentation, need_spacing=False)
-    if image.shape != label.shape or np.allclose(image.affine, label.affine, atol=1e-2):
-        return segmentation  # one of another shape is for the import to refuse
-    copy = spare / f"{case_name(segmentation)}.nii.gz"
-    save_nifti(read_volume(segmentation, need_spacing=False)[0], image.affine, copy)
-    print(f"{segmentation} and {volume.name} differ in spacing, direction or origin; those of the volume are taken.")
+def _place(image: Scan, label: Scan, spacing: Sequence[float] | None) -> NDArray[np.float64] | None:
+    """Return the affine for a pair, None if there is none; say so where it is not the one of both."""
+    if _is_placed(image):
+        if not np.allclose(image.affine, label.affine, atol=SAME):
+            told = "differ in spacing, direction or origin; those of the volume are taken."
+            print(f"{label.path} and {Path(image.path).name} {told}")
+        return image.affine
+    if label.has_spacing and _is_placed(label):
+        print(f"{image.path} has the identity as affine; that of {Path(label.path).name} is taken.")
+        return label.affine
+    if spacing is None:
+        return None
+    size = " x ".join(f"{length:g}" for length in spacing)
+    print(f"{image.path} and its segmentation have the identity as affine; their voxels are taken to be {size} mm.")
+    return open_scan(image.path, spacing=spacing).affine
+
+
+def _is_placed(scan: Scan) -> bool:
+    """Tell whether a file says where its voxels are: not by the identity, nor by 1 mm without directions."""
+    header = read_nifti_header(scan.path)
+    has_directions = header["sform_code"] > 0 or header["qform_code"] > 0
+    return not np.allclose(scan.affine, np.eye(4)) and (has_directions or not np.allclose(voxel_sizes(scan.affine), 1))
+
+
+def _move(scan: Scan, affine: NDArray[np.float64], spare: Path) -> Path:
+    """Return the file, or that of a copy with another affine where that differs."""
+    if np.allclose(scan.affine, affine, atol=SAME):
+        return Path(scan.path)
+    copy = spare / f"{scan.name}.nii.gz"
+    save_nifti(read_volume(scan.path, need_spacing=False)[0], affine, copy)
     return copy

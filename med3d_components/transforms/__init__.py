@@ -5,7 +5,7 @@ And those of Models Genesis: cubes of lung, and the distortions that it restores
 
 from med3d_components.transforms.channel import SelectChanneld
 from med3d_components.transforms.checks import CheckHounsfieldd, CheckImaged
-from med3d_components.transforms.crop import RandForegroundCropd, RandTissueCropd
+from med3d_components.transforms.crop import RandForegroundCropd
 from med3d_components.transforms.cube import LoadImageCubed
 from med3d_components.transforms.distortion import RandBezierIntensityd, RandFlipsd
 from med3d_components.transforms.intensity import ClipIntensityd, KeepLargestComponentsd, ZScored
@@ -17,6 +17,7 @@ from med3d_components.transforms.region import RandRegionOfInterestd
 from med3d_components.transforms.saving import SaveImageMasksd, SaveImageVolumesd
 from med3d_components.transforms.shuffle import RandPixelShuffled
 from med3d_components.transforms.spacing import EnsureSpacingd, MedianSpacing, MedianSpacingd
+from med3d_components.transforms.tissue import RandTissueCropd
 
 __all__ = [
     "CheckHounsfieldd",

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pytest
 import torch
+from monai.bundle import ConfigParser
 
 from tests.bundles.workflow import configs, copy_bundle, names, read_table
 from tests.conftest import ROOT, MakeDomain, RunBundle
@@ -41,12 +43,12 @@ def test_an_encoder_goes_from_pre_training_to_the_coarse_and_the_fine_network(
 
     run_bundle("run", "evaluating", "--dataset_dir", data, "--config_file", configs(fine, "train", "evaluate"))
     scores = json.loads((fine / "eval" / "evaluation" / "evaluation.json").read_text(encoding="utf-8"))
-    assert {"lits/dice global/class 1", "lits/hd95 mm/class 1", "lits/missed/class 1"} <= set(scores)
-    assert list(read_table(fine / "eval" / "evaluation" / "cases.csv")[0])[:3] == [
-        "case",
-        "class 1 dice",
-        "class 1 assd mm",
-    ]
+    assert {"monai/dice global/class 1", "monai/hd95 mm/class 1", "monai/missed/class 1"} <= set(scores)
+    assert scores["lits/liver_dice_per_case"] == pytest.approx(scores["monai/dice per case/class 1"])
+    assert not [name for name in scores if "lesion" in name]  # all classes of the labels are liver
+    tables = {name: read_table(fine / "eval" / "evaluation" / name)[0] for name in ("cases.csv", "cases_lits.csv")}
+    assert list(tables["cases.csv"])[:3] == ["case", "convention", "class 1 dice"]
+    assert [row["convention"] for row in tables.values()] == ["MONAI", "LiTS"]
 
     for bundle in (coarse, fine):
         inference = ("run", "inference", "--config_file", bundle / "configs" / "inference.json")
@@ -70,3 +72,15 @@ def test_without_a_coarse_model_one_line_says_what_is_missing(
     assert line.startswith("error:")
     assert "liver_ct_coarse_segmentation/models/settings.json does not exist" in line
     assert line.endswith("name a trained model by --coarse_checkpoint.")
+
+
+@pytest.mark.parametrize(("classes", "expected"), [(2, {"lits": False}), (3, {"lits": True}), (4, {})])
+def test_the_challenges_scores_are_for_livers_with_or_without_lesions(classes: int, expected: dict[str, bool]) -> None:
+    path = ROOT / "bundles" / "liver_ct_fine_segmentation" / "configs" / "evaluate.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    metrics = content["validate#evaluator#additional_metrics"] | {"intensity_window_baseline": None}
+    own = {"metrics": metrics, "case_metric": content["case_metric"]}
+    parser = ConfigParser({"classes": [f"class {value}" for value in range(classes)], **own})
+    found = parser.get_parsed_content("metrics")
+    assert {name: found[name].lesions for name in found if name == "lits"} == expected
+    assert parser.get_parsed_content("case_metric") == (["monai", "lits"] if expected else "monai")

@@ -22,6 +22,7 @@ from med3d_components.metrics import (
     BinaryClassification,
     DomainDice,
     IntensityWindowDice,
+    LitsMetrics,
     Restoration,
     SurfaceMetrics,
 )
@@ -96,6 +97,7 @@ def test_two_devices_in_one_operation_and_numpy_of_a_device_are_refused(device: 
 METRICS = {
     "DomainDice": lambda training: DomainDice(CLASSES),
     "SurfaceMetrics": lambda training: SurfaceMetrics(CLASSES),
+    "LitsMetrics": lambda training: LitsMetrics(),
     "AverageLabelDice": lambda training: AverageLabelDice(CLASSES, training),
     "IntensityWindowDice": lambda training: IntensityWindowDice(CLASSES, training),
     "Restoration": Restoration,

@@ -43,3 +43,12 @@ def test_an_evaluation_writes_metrics_cases_and_a_picture_and_keeps_the_earlier_
     for name in ("evaluation.json", "cases.csv", "overlays.png"):
         assert (tmp_path / name).is_file()
         assert (tmp_path / "previous" / "1" / name).is_file()
+
+
+def test_the_rows_of_a_second_metric_get_a_table_named_after_it(tmp_path: Path) -> None:
+    engine = Engine(lambda engine, batch: None)
+    engine.state.metric_details = {"monai": [{"case": "1", "dice": 1.0}], "lits": [{"case": "1", "rvd": 0.5}]}
+    CaseReport(tmp_path, ["monai", "lits"]).attach(engine)
+    engine.run([0])
+    assert rows(tmp_path / "cases.csv") == [{"case": "1", "dice": "1.0"}]
+    assert rows(tmp_path / "cases_lits.csv") == [{"case": "1", "rvd": "0.5"}]

@@ -7,7 +7,7 @@ from monai.inferers import SlidingWindowInferer
 from torch.nn import functional as F
 
 from med3d_components.inferers import BodyWindowInferer
-from med3d_components.inferers.windows import find_body
+from med3d_components.transforms.body import find_body
 
 BOX = ((21, 50), (13, 40), (30, 62))
 

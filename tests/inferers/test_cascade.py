@@ -12,7 +12,8 @@ from monai.inferers import SlidingWindowInferer
 from scipy.spatial.transform import Rotation
 
 from med3d_components.inferers import CascadeInferer, FastInferer
-from med3d_components.inferers.windows import BACKGROUND_LOGIT, Box
+from med3d_components.inferers.windows import BACKGROUND_LOGIT
+from med3d_components.transforms.body import Box
 
 SIZE = (40, 30, 20)
 SPACING = (1.0, 2.0, 4.0)

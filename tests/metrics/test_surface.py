@@ -205,8 +205,10 @@ def test_engine_state_holds_the_parts_and_one_row_per_case() -> None:
     assert row["case"] == "liver_7"
     assert row["liver dice"] == pytest.approx(0.75)
     assert row["liver hd95 mm"] == pytest.approx(5)
+    assert row["convention"] == "MONAI"
     assert set(row) == {
         "case",
+        "convention",
         "liver dice",
         "liver assd mm",
         "liver hd95 mm",

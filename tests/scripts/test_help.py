@@ -53,7 +53,7 @@ def help_of(*arguments: str) -> str:
 @pytest.mark.parametrize("script", COMMANDS)
 def test_a_script_says_at_once_what_it_does(script: str) -> None:
     out = help_of(script, "--help")
-    listed = re.findall(r"^  (\w+)\n      [A-Z]", out.partition("\ncommands:\n")[2], flags=re.MULTILINE)
+    listed = re.findall(r"^  ([\w-]+)\n      [A-Z]", out.partition("\ncommands:\n")[2], flags=re.MULTILINE)
     assert listed == list(COMMANDS[script])
     assert bool(listed) != ("\noptions:\n  --" in out)
     if listed:

@@ -151,3 +151,75 @@ def test_a_cut_off_segmentation_is_named(run, tmp_path, size):
     assert code == 1
     assert str(batch(tmp_path, 1)) in last_line(err)
     assert not (tmp_path / "data" / TASK).exists()
+
+
+def affine_of(data, number):
+    """Return the affine that image and label of an imported case have."""
+    image, label = (nib.load(data / TASK / part / f"liver_{number}.nii.gz") for part in ("imagesTr", "labelsTr"))
+    np.testing.assert_array_equal(image.affine, label.affine)
+    np.testing.assert_array_equal(np.unique(label.dataobj), [0, 1 + number % 2])
+    return image.affine
+
+
+def unplace(path, codes=True):
+    """Give a file the affine of the release that lost them: the identity, with or without a code."""
+    image = nib.load(path, mmap=False)
+    voxels = np.asarray(image.dataobj)
+    lost = nib.Nifti1Image(voxels, np.eye(4))
+    if not codes:
+        lost.header.set_zooms((1, 1, 1))
+        lost.set_sform(None, 0)
+        lost.set_qform(None, 0)
+    nib.save(lost, path)
+
+
+@pytest.mark.parametrize("codes", [True, False], ids=["the identity", "no directions"])
+def test_a_volume_without_a_place_gets_that_of_its_segmentation_and_is_named(run, tmp_path, codes):
+    write_lits(tmp_path / "raw", 1, 28)
+    volume_28 = next(tmp_path.rglob("volume-28.nii"))
+    unplace(volume_28, codes)
+    before = contents(tmp_path / "raw")
+    code, out, err = run("lits", tmp_path / "raw", tmp_path / "data")
+    assert code == 0, err
+    assert f"{volume_28} has the identity as affine; that of segmentation-28.nii is taken." in out
+    assert "volume-1.nii" not in out
+    np.testing.assert_allclose(affine_of(tmp_path / "data", 28), AFFINE, rtol=1e-6)
+    np.testing.assert_array_equal(
+        nib.load(tmp_path / "data" / TASK / "imagesTr" / "liver_28.nii.gz").dataobj, nib.load(volume_28).dataobj
+    )
+    assert contents(tmp_path / "raw") == before
+    assert [path.name for path in (tmp_path / "data").iterdir()] == [TASK]
+    assert "is already there" in run("lits", tmp_path / "raw", tmp_path / "data")[1]
+
+
+def test_a_case_that_nothing_places_is_left_out_and_named_or_gets_a_spacing(run, tmp_path):
+    write_lits(tmp_path / "raw", 1, 28, 29, 30)
+    for path in (*tmp_path.rglob("*-28.nii"), *tmp_path.rglob("*-30.nii")):
+        unplace(path)
+    code, out, err = run("lits", tmp_path / "raw", tmp_path / "data")
+    assert code == 0, err
+    (line,) = [line for line in out.splitlines() if "left out" in line]
+    assert "volume-28.nii, " in line
+    assert "volume-30.nii; " in line
+    assert line.endswith("Give --spacing x,y,z in mm to take them.")
+    assert names(tmp_path / "data" / TASK) == ["liver_1.nii.gz", "liver_29.nii.gz"]
+
+    code, out, err = run("lits", tmp_path / "raw", tmp_path / "other", "--spacing", "0.7,0.75,1.5")
+    assert code == 0, err
+    assert out.count("their voxels are taken to be 0.7 x 0.75 x 1.5 mm.") == 2
+    assert len(names(tmp_path / "other" / TASK)) == 4
+    np.testing.assert_allclose(affine_of(tmp_path / "other", 28), np.diag([0.7, 0.75, 1.5, 1]), rtol=1e-6)
+    np.testing.assert_allclose(affine_of(tmp_path / "other", 1), AFFINE, rtol=1e-6)
+
+
+def test_where_nothing_places_any_case_or_the_spacing_is_none_one_line_says_so(run, tmp_path):
+    write_lits(tmp_path / "raw", 28)
+    for path in tmp_path.rglob("*-28.nii"):
+        unplace(path)
+    code, _, err = run("lits", tmp_path / "raw", tmp_path / "data")
+    assert code == 1
+    assert last_line(err).endswith("volume-28.nii; give --spacing x,y,z in mm.")
+    code, _, err = run("lits", tmp_path / "raw", tmp_path / "data", "--spacing", "0.7,1.5")
+    assert code == 1
+    assert last_line(err) == "error: spacing is (0.7, 1.5), but must be three positive numbers in mm, one per axis."
+    assert not (tmp_path / "data").exists()
