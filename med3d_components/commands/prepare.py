@@ -8,7 +8,7 @@ of it, as the command check writes.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from med3d_components.data.domains import DOMAINS_3DSEG8
