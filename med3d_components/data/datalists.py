@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from med3d_components.data.channels import channel_names, split_channel, wrong_channels
 from med3d_components.data.domains import DOMAINS_3DSEG8
 from med3d_components.data.splits import draw_key, draw_split, take_share
-from med3d_components.data.volumes import Header, case_name, list_scans, read_header
+from med3d_components.data.volumes import Header, case_name, channel_files, list_scans, read_header
 from med3d_components.utils import as_flag
 
 __all__ = ["Case", "Domain", "ImageDatalist", "MultiDomainDatalist", "SegmentationDatalist", "read_domain"]
@@ -31,21 +32,30 @@ AVERAGES: dict[str, Callable[..., Any]] = {"median": np.median, "mean": np.mean}
 
 @dataclass(frozen=True)
 class Case:
-    """One labelled volume: its name, its files and what their header says."""
+    """One labelled volume: its name, its files and what their header says; several images are its channels."""
 
     name: str
-    image: Path
+    images: tuple[Path, ...]
     label: Path
     header: Header
+
+    @property
+    def image(self) -> Path:
+        """The first image, by which messages call the case."""
+        return self.images[0]
 
 
 @dataclass(frozen=True)
 class Domain:
-    """One labelled dataset: its name, class names (background first), channel of a 4-D image, and cases."""
+    """One labelled dataset: its name, class names (background first), channel of a 4-D image, and cases.
+
+    ``channel`` is None where the network sees all channels, whose names are ``channel_names``.
+    """
 
     name: str
     classes: tuple[str, ...]
     channel: int | None
+    channel_names: tuple[str, ...]
     cases: tuple[Case, ...]
 
     def split(self, val_fraction: float, seed: int, train_share: float = 1) -> tuple[list[Case], list[Case]]:
@@ -86,14 +96,17 @@ class SegmentationDatalist(_Datalist):
         merge_classes: whether every class counts as the first one, as the tumours of LiTS do as liver.
         train_share: share of the training cases that is used, at least one case; spacing and roi_size are theirs.
         default_classes: with them the folder need not exist; there is nothing but these classes then.
+        in_channels: of the network. With several, images have as many: on their fourth axis, or each in a file, which
+            ``dataset.json`` lists or which are called ``CASE_0000``, ``CASE_0001`` and so on.
 
     Attributes:
         name: of the folder.
         classes: names, background first; two if they are merged.
         label_values: number of values in the label files.
         merged: whether classes are merged.
-        channel: that is used of 4-D images, None if all are 3-D.
-        training: items ``{"image", "label", "case"}``.
+        channel: that a network of one channel sees of images with several, None if all have what it sees.
+        channel_names: of the channels that the network sees, see :func:`channel_names`.
+        training: items ``{"image", "label", "case"}``; of several files, "image" is a list.
         validation: the same for validation.
         split: names of the training and of the validation cases.
         spacing: average spacing in mm of the training images (Med3D, section 3.1), axes as in RAS.
@@ -120,6 +133,7 @@ class SegmentationDatalist(_Datalist):
         merge_classes: bool | str = False,
         train_share: float = 1,
         default_classes: Sequence[str] | None = None,
+        in_channels: int = 1,
     ) -> None:
         if average not in AVERAGES:
             raise ValueError(f"average is {average!r}, but must be one of {', '.join(AVERAGES)}.")
@@ -127,13 +141,13 @@ class SegmentationDatalist(_Datalist):
         if default_classes is not None and not Path(dataset_dir).exists():
             self.classes = list(default_classes)
             return
-        domain = read_domain(Path(dataset_dir).resolve(), need_spacing)
+        domain = read_domain(Path(dataset_dir).resolve(), need_spacing, in_channels)
         training, validation = domain.split(val_fraction, seed, train_share)
         self.name = domain.name
         self.merged = as_flag("merge_classes", merge_classes)
         self.label_values = len(domain.classes)
         self.classes = list(domain.classes[:2] if self.merged else domain.classes)
-        self.channel = domain.channel
+        self.channel, self.channel_names = domain.channel, list(domain.channel_names)
         self.training, self.validation = [_item(case) for case in training], [_item(case) for case in validation]
         self.split = {"training": [case.name for case in training], "validation": [case.name for case in validation]}
         spacings, sizes = (np.array([getattr(case.header, name) for case in training]) for name in ("spacing", "size"))
@@ -250,17 +264,18 @@ class ImageDatalist:
         self.training, self.validation = items_of["training"] * draws, items_of["validation"]
 
 
-def read_domain(folder: Path, need_spacing: bool = True) -> Domain:
+def read_domain(folder: Path, need_spacing: bool = True, in_channels: int = 1) -> Domain:
     """Read one Decathlon-style folder and check all that its files' headers tell.
 
     Args:
         folder: with a ``dataset.json``.
         need_spacing: whether a volume without a valid spacing is an error.
+        in_channels: of the network.
 
     Raises:
         FileNotFoundError: if the folder, its ``dataset.json``, an image or a label does not exist.
         ValueError: if the folder's name holds a dot, ``dataset.json`` is not valid, fewer than two volumes have
-            labels, or an image and its label differ in shape.
+            labels, an image and its label differ in shape, or an image has not the channels of the network.
     """
     path = folder / "dataset.json"
     if not path.is_file():
@@ -280,9 +295,10 @@ def read_domain(folder: Path, need_spacing: bool = True) -> Domain:
         raise ValueError(f"{path}: 'labels' must name the background and at least one class, but is {labels}.")
     if len(training) < 2:
         raise ValueError(f"{path} lists {len(training)} training volumes; at least 2 are needed, one to validate on.")
-    cases = tuple(_read_case(path, entry, need_spacing) for entry in training)
+    cases = tuple(_read_case(path, entry, need_spacing, in_channels) for entry in training)
     classes = tuple(labels[str(value)] for value in range(len(labels)))
-    return Domain(folder.name, classes, _channel(path, content, cases), cases)
+    channel = _channel(path, content, cases, in_channels)
+    return Domain(folder.name, classes, channel, channel_names(content, in_channels, channel, path), cases)
 
 
 def _find_domains(dataset_dir: Path, names: str | Sequence[str] | None) -> list[Path]:
@@ -310,37 +326,68 @@ def _find_domains(dataset_dir: Path, names: str | Sequence[str] | None) -> list[
     return [folders[name] for name in sorted(set(wanted))]
 
 
-def _read_case(path: Path, entry: Any, need_spacing: bool) -> Case:
+def _read_case(path: Path, entry: Any, need_spacing: bool, in_channels: int) -> Case:
     if not isinstance(entry, dict) or "image" not in entry or "label" not in entry:
         raise ValueError(f"{path}: a training entry must have 'image' and 'label', but one is {entry}.")
-    image, label = path.parent / entry["image"], path.parent / entry["label"]
+    images, label = _images(path, entry["image"], in_channels), path.parent / entry["label"]
     if not label.is_file():
-        raise FileNotFoundError(f"{label}, the label of {image}, does not exist; add it or drop the entry in {path}.")
-    header, label_header = (read_header(file, need_spacing) for file in (image, label))
+        raise FileNotFoundError(
+            f"{label}, the label of {images[0]}, does not exist; add it or drop the entry in {path}."
+        )
+    header, label_header = read_header(images, need_spacing), read_header(label, need_spacing)
     if header.size != label_header.size:
-        raise ValueError(f"{image} has size {header.size}, but its label {label} has {label_header.size}.")
-    return Case(case_name(image), image, label, header)
+        raise ValueError(f"{images[0]} has size {header.size}, but its label {label} has {label_header.size}.")
+    return Case(case_name(label if len(images) > 1 else images[0]), images, label, header)
 
 
-def _channel(path: Path, content: dict[str, Any], cases: Sequence[Case]) -> int | None:
-    """Return the channel of 4-D images, from ``dataset.json`` or else from the table of 3DSeg-8; None for 3-D ones."""
-    multiple = [case for case in cases if case.header.channels > 1]
-    if not multiple:
+def _images(path: Path, image: Any, in_channels: int) -> tuple[Path, ...]:
+    """Return the files of an image: those that are listed, or the numbered ones of its channels beside it."""
+    listed = [image] if isinstance(image, str) else image
+    if not isinstance(listed, list) or not listed or not all(isinstance(name, str) for name in listed):
+        raise ValueError(f"{path}: 'image' must be a path, or a list of one for each channel, but one is {image!r}.")
+    files = [path.parent / name for name in listed]
+    if len(files) > 1 or (files[0].exists() and (in_channels == 1 or read_header(files[0], False).channels > 1)):
+        return tuple(files)
+    if not (found := channel_files(files[0])):
+        return tuple(files)
+    case = split_channel(case_name(files[0]))[0]
+    numbers = [split_channel(case_name(file))[1] or 0 for file in found]
+    if reason := wrong_channels(case, numbers, in_channels if in_channels > 1 else len(found)):
+        raise ValueError(f"{path}: {reason}")
+    return tuple(found)
+
+
+def _channel(path: Path, content: dict[str, Any], cases: Sequence[Case], in_channels: int) -> int | None:
+    """Return the channel that a network of one sees, from ``dataset.json`` or else from the table of 3DSeg-8.
+
+    None if all images have what the network sees.
+    """
+    other = [case for case in cases if case.header.channels != in_channels]
+    if not other:
         return None
+    counts = f"{other[0].image} has {_count(other[0].header.channels)}"
+    if in_channels > 1:
+        raise ValueError(f"{counts}, but in_channels is {in_channels}; give each case as many, or leave it out.")
     known = DOMAINS_3DSEG8.get(path.parent.name)
     if known is None and "channel" not in content:
-        channels = f"{multiple[0].image} has {multiple[0].header.channels} channels"
-        raise ValueError(f'{channels}; say which to use, as "channel": N in {path}.')
+        every = f"train a segmentation on all by --in_channels {other[0].header.channels}"
+        raise ValueError(f'{counts}; say which to use, as "channel": N in {path}, or {every}.')
     channel = int(content.get("channel", known.channel if known else 0))
-    for case in multiple:
+    for case in other:
         if not 0 <= channel < case.header.channels:
-            channels = f"{case.image} has {case.header.channels} channels"
-            raise ValueError(f"{channels}, so there is no channel {channel}; see {path}.")
+            raise ValueError(
+                f"{case.image} has {_count(case.header.channels)}, so there is no channel {channel}; see {path}."
+            )
     return channel
 
 
-def _item(case: Case) -> dict[str, str]:
-    return {"image": str(case.image), "label": str(case.label), "case": case.name}
+def _count(channels: int) -> str:
+    return "1 channel" if channels == 1 else f"{channels} channels"
+
+
+def _item(case: Case) -> dict[str, Any]:
+    image, *more = (str(path) for path in case.images)
+    return {"image": [image, *more] if more else image, "label": str(case.label), "case": case.name}
 
 
 def _name(case: Case) -> str:

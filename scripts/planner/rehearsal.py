@@ -26,7 +26,7 @@ class RandomBatches:
     """Batches as a bundle's data loader makes them, of random intensities and of labels that are all background.
 
     Args:
-        shape: of a batch of images, (B, 1, H, W, D).
+        shape: of a batch of images, (B, C, H, W, D).
         per_volume: one label for each volume of the batch, as of a classification, rather than one for each voxel.
         device: where they are made.
 
@@ -49,7 +49,7 @@ class RandomBatches:
             label = torch.zeros(len(image), dtype=torch.int64, device=self.device)
             yield {
                 "image": image,
-                "label": label if self.per_volume else torch.zeros_like(image),
+                "label": label if self.per_volume else torch.zeros_like(image[:, :1]),
                 "domain": [DOMAIN] * len(image),
             }
 
@@ -103,7 +103,7 @@ def bundle_trainer(
     config["train"] |= {
         "dataloader": {
             "_target_": f"{__name__}.RandomBatches",
-            "shape": [batch_size * config.get("cubes_per_scan", 1), 1, *patch_size],
+            "shape": [batch_size * config.get("cubes_per_scan", 1), config.get("in_channels", 1), *patch_size],
             # The name tells the kind of a bundle, as to MONAI Label.
             "per_volume": bundle.name.endswith("classification"),
             "device": "@device",
@@ -152,7 +152,8 @@ def _stand_ins(bundle: Path, config: Mapping[str, Any], num_classes: int, patch_
     }
     if "coarse" in config:
         coarse = _read_training(bundle.with_name("liver_ct_coarse_segmentation"))
-        network = {key: _option(value, coarse) for key, value in coarse["network_settings"].items()}
+        same = {**coarse, "in_channels": config["in_channels"]}
+        network = {key: _option(value, same) for key, value in coarse["network_settings"].items()}
         found["coarse"] = {"network": network, "intensity_range": [0, 1], "output_range": [0, 1]}
         found["coarse_checkpoint"] = None
     return found
