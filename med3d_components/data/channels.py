@@ -6,6 +6,7 @@ Such a scan is one file with the channels on its fourth axis, or a file for each
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections import defaultdict
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from med3d_components.data.volumes import Scan
 
 __all__ = ["channel_items", "channel_names", "split_channel", "stack_channels", "wrong_channels"]
+
+logger = logging.getLogger(__name__)
 
 NUMBERED = re.compile(r"(.+)_(\d{4})")
 
@@ -85,19 +88,25 @@ def _item(case: str, files: Mapping[int | None, str], in_channels: int) -> dict[
 
 
 def channel_names(
-    content: Mapping[str, Any], in_channels: int, channel: int | None, path: str | os.PathLike[str]
+    content: Mapping[str, Any],
+    in_channels: int,
+    channel: int | None,
+    path: str | os.PathLike[str],
+    trained: Sequence[str] | None = None,
 ) -> tuple[str, ...]:
     """Return what the channels that a network sees are called.
 
     Args:
         content: of a ``dataset.json``, which names all channels of its scans under "channel_names", as in nnU-Net, or
-            under "modality", as in the Medical Segmentation Decathlon.
+            under "modality", as in the Medical Segmentation Decathlon; or none of them.
         in_channels: of the network.
         channel: the one that a network of one channel sees of scans with several; None if they have one.
         path: of the ``dataset.json``.
+        trained: names that the weights of a network with several know its channels by.
 
     Raises:
-        ValueError: if it names another number of channels than those of a network with several.
+        ValueError: if it names another number of channels than those of a network with several, or the trained ones in
+            another order. Other names are a warning.
 
     Example:
         >>> channel_names({"modality": {"0": "T2", "1": "ADC"}}, 2, None, "dataset.json")
@@ -108,11 +117,17 @@ def channel_names(
         name = names.get(str(channel or 0)) if isinstance(names, Mapping) else None
         return (name if isinstance(name, str) else "image",)
     if names is None:
-        return tuple(f"channel {number}" for number in range(in_channels))
+        return tuple(trained or (f"channel {number}" for number in range(in_channels)))
     wanted = [str(number) for number in range(in_channels)]
     if not isinstance(names, Mapping) or sorted(names) != sorted(wanted):
         raise ValueError(f"in_channels is {in_channels}, but {path} names the channels {names}; correct one of both.")
-    return tuple(str(names[number]) for number in wanted)
+    found = tuple(str(names[number]) for number in wanted)
+    if trained and found != tuple(trained):
+        line = f"{path} calls the channels {', '.join(found)}, but the weights know them as {', '.join(trained)}"
+        if sorted(found) == sorted(trained):
+            raise ValueError(f"{line}; bring the files and names into that order.")
+        logger.warning("%s.", line)
+    return found
 
 
 def stack_channels(scans: Sequence[Scan]) -> Scan:

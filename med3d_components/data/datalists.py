@@ -98,6 +98,7 @@ class SegmentationDatalist(_Datalist):
         default_classes: with them the folder need not exist; there is nothing but these classes then.
         in_channels: of the network. With several, images have as many: on their fourth axis, or each in a file, which
             ``dataset.json`` lists or which are called ``CASE_0000``, ``CASE_0001`` and so on.
+        trained_channels: names of the channels that the weights know, see :func:`channel_names`.
 
     Attributes:
         name: of the folder.
@@ -134,6 +135,7 @@ class SegmentationDatalist(_Datalist):
         train_share: float = 1,
         default_classes: Sequence[str] | None = None,
         in_channels: int = 1,
+        trained_channels: Sequence[str] | None = None,
     ) -> None:
         if average not in AVERAGES:
             raise ValueError(f"average is {average!r}, but must be one of {', '.join(AVERAGES)}.")
@@ -141,7 +143,7 @@ class SegmentationDatalist(_Datalist):
         if default_classes is not None and not Path(dataset_dir).exists():
             self.classes = list(default_classes)
             return
-        domain = read_domain(Path(dataset_dir).resolve(), need_spacing, in_channels)
+        domain = read_domain(Path(dataset_dir).resolve(), need_spacing, in_channels, trained_channels)
         training, validation = domain.split(val_fraction, seed, train_share)
         self.name = domain.name
         self.merged = as_flag("merge_classes", merge_classes)
@@ -264,13 +266,16 @@ class ImageDatalist:
         self.training, self.validation = items_of["training"] * draws, items_of["validation"]
 
 
-def read_domain(folder: Path, need_spacing: bool = True, in_channels: int = 1) -> Domain:
+def read_domain(
+    folder: Path, need_spacing: bool = True, in_channels: int = 1, trained_channels: Sequence[str] | None = None
+) -> Domain:
     """Read one Decathlon-style folder and check all that its files' headers tell.
 
     Args:
         folder: with a ``dataset.json``.
         need_spacing: whether a volume without a valid spacing is an error.
         in_channels: of the network.
+        trained_channels: see :func:`channel_names`.
 
     Raises:
         FileNotFoundError: if the folder, its ``dataset.json``, an image or a label does not exist.
@@ -298,7 +303,8 @@ def read_domain(folder: Path, need_spacing: bool = True, in_channels: int = 1) -
     cases = tuple(_read_case(path, entry, need_spacing, in_channels) for entry in training)
     classes = tuple(labels[str(value)] for value in range(len(labels)))
     channel = _channel(path, content, cases, in_channels)
-    return Domain(folder.name, classes, channel, channel_names(content, in_channels, channel, path), cases)
+    names = channel_names(content, in_channels, channel, path, trained_channels)
+    return Domain(folder.name, classes, channel, names, cases)
 
 
 def _find_domains(dataset_dir: Path, names: str | Sequence[str] | None) -> list[Path]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,8 +34,7 @@ class CheckImaged(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return the sample unchanged."""
         for key in self.key_iterator(dict(data)):
-            for number, channel in enumerate(image := torch.as_tensor(data[key])):
-                what = f"channel {number} of the image" if len(image) > 1 else "the image"
+            for what, channel in _channels(data[key]):
                 low, high = (float(value) for value in torch.aminmax(channel))
                 if not (np.isfinite(low) and np.isfinite(high)):
                     raise ValueError(f"{what} holds NaN or infinite voxels; replace them, or leave the case out.")
@@ -76,21 +75,27 @@ class CheckHounsfieldd(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return the sample unchanged."""
         for key in self.key_iterator(dict(data)) if self.is_hu else ():
-            for channel in torch.as_tensor(data[key]):
-                _check_offset(channel[::STEP, ::STEP, ::STEP])
+            for what, channel in _channels(data[key]):
+                _check_offset(channel[::STEP, ::STEP, ::STEP], what)
         return dict(data)
 
 
-def _check_offset(few: torch.Tensor) -> None:
+def _channels(image: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield what a message calls each channel of an image (C, H, W, D), and the channel."""
+    for number, channel in enumerate(torch.as_tensor(image)):
+        yield "the image" if len(image) == 1 else f"channel {number} of the image", channel
+
+
+def _check_offset(few: torch.Tensor, what: str) -> None:
     if _soft_tissue(few - OFFSET) > SHARE:
         raise ValueError(
-            f"the image is no CT in HU, but {OFFSET} higher: its rescale intercept was left out; take {OFFSET} off."
+            f"{what} is no CT in HU, but {OFFSET} higher: its rescale intercept was left out; take {OFFSET} off."
         )
     # Air lies where soft tissue would, so there must be no other, and values that no CT has.
     low = float((few < 1.5 * -OFFSET).float().mean())
     if _soft_tissue(few + OFFSET) > SHARE and _soft_tissue(few) < SHARE**2 < low:
         raise ValueError(
-            f"the image is no CT in HU, but {OFFSET} lower: its rescale intercept was applied twice; add {OFFSET}."
+            f"{what} is no CT in HU, but {OFFSET} lower: its rescale intercept was applied twice; add {OFFSET}."
         )
 
 

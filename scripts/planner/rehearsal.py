@@ -12,6 +12,7 @@ from monai.engines import SupervisedTrainer
 
 from med3d_components.utils.causes import root_cause
 from med3d_components.utils.command_line import check_known
+from med3d_components.utils.options import is_expression
 from med3d_components.utils.preflight import check_options
 
 __all__ = ["RandomBatches", "bundle_trainer", "default_setting"]
@@ -96,8 +97,9 @@ def bundle_trainer(
     for name in options:
         check_known(name, config, f"the bundle {bundle.name}")
     options |= {"patch_size": list(patch_size), "batch_size": batch_size}
-    check_options({**config, **options})
-    config |= {**options, **_stand_ins(bundle, config, num_classes, patch_size)}
+    config |= options
+    check_options(config)
+    config |= _stand_ins(bundle, config, num_classes, patch_size)
     if config["precision"] == "fp16":
         config["precision"] = "bf16"  # of the same size; the scaler of fp16 reads values, and fake ones have none
     config["train"] |= {
@@ -152,8 +154,9 @@ def _stand_ins(bundle: Path, config: Mapping[str, Any], num_classes: int, patch_
     }
     if "coarse" in config:
         coarse = _read_training(bundle.with_name("liver_ct_coarse_segmentation"))
-        same = {**coarse, "in_channels": config["in_channels"]}
-        network = {key: _option(value, same) for key, value in coarse["network_settings"].items()}
+        if not is_expression(config["in_channels"]):
+            coarse["in_channels"] = config["in_channels"]
+        network = {key: _option(value, coarse) for key, value in coarse["network_settings"].items()}
         found["coarse"] = {"network": network, "intensity_range": [0, 1], "output_range": [0, 1]}
         found["coarse_checkpoint"] = None
     return found

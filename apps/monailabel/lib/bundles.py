@@ -9,7 +9,7 @@ from operator import getitem
 from pathlib import Path
 from typing import Any
 
-__all__ = ["class_names", "find_bundles", "is_trained", "trained_options"]
+__all__ = ["channel_names", "class_names", "find_bundles", "is_trained", "trained_options"]
 
 KINDS = ("segmentation", "classification")
 """The word in a bundle's name that tells what it answers."""
@@ -50,6 +50,11 @@ def class_names(bundle: Path) -> list[str]:
         return list(_read(bundle / "models" / "settings.json")["classes"])
     described = _read(bundle / "configs" / "metadata.json")["network_data_format"]["outputs"]["pred"]["channel_def"]
     return [described[str(i)] for i in range(len(described))]
+
+
+def channel_names(bundle: Path) -> list[str]:
+    """Return the channels of a scan as the weights know them, none if there are no weights or they name none."""
+    return list(_read(bundle / "models" / "settings.json").get("channel_names", [])) if is_trained(bundle) else []
 
 
 def trained_options(bundle: Path) -> dict[str, Any]:
