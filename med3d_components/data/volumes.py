@@ -171,7 +171,7 @@ def list_images(path: str | os.PathLike[str], resample: bool = False, in_channel
         raise ValueError(*reasons)
     if in_channels > 1 and Path(path).is_file():
         scans |= {case_name(file): str(file) for file in channel_files(path)}
-    whole = [name for name, place in scans.items() if in_channels == 1 or _has_channels(place, resample)]
+    whole = {name for name, place in scans.items() if in_channels == 1 or _has_channels(place, resample)}
     items = channel_items(scans, whole, in_channels)
     for place, reason in failures.items():
         if "::" in place and not os.path.lexists(place):
