@@ -1,4 +1,4 @@
-"""Scans of two channels, from a training on weights of one channel to masks, in all bundles of segmentation."""
+"""Inference on scans of two channels by all bundles of segmentation; their trainings are with those of the bundles."""
 
 from __future__ import annotations
 
@@ -11,14 +11,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from monai.bundle import ConfigParser, load
+from monai.bundle import load
 
-from med3d_components.commands import segment
+from med3d_components.commands import segment, train
 from med3d_components.job import IncompleteError
-from med3d_components.networks import DilatedResNet
-from med3d_components.utils import write_json
 from tests.bundles.workflow import (
-    configs,
     copy_bundle,
     export_torchscript,
     leave_model,
@@ -26,8 +23,9 @@ from tests.bundles.workflow import (
     read_table,
     unpack_model,
 )
-from tests.conftest import MakeDomain, RunBundle, write_domain
-from tests.data.channel_files import two_channels
+from tests.data.channel_files import write_channels
+
+pytestmark = pytest.mark.usefixtures("narrow_resnets")
 
 COARSE = {
     "network": {"task": "coarse", "num_classes": {"liver": 2}, "depth": 10, "in_channels": 2},
@@ -46,9 +44,7 @@ BUNDLES: dict[str, dict[str, Any]] = {
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with a domain of two channels, a file for each."""
     folder = tmp_path_factory.mktemp("data")
-    two_channels(write_domain(folder / "Scans", size=(32, 28, 24)), "nnU-Net 1")
-    path = folder / "Scans" / "dataset.json"
-    write_json(path, {**json.loads(path.read_text(encoding="utf-8")), "channel_names": {"0": "T1", "1": "T2"}})
+    write_channels(folder / "Scans")
     return folder
 
 
@@ -56,7 +52,6 @@ def voxels(path: Path) -> np.ndarray:
     return np.asarray(nib.load(path).dataobj)
 
 
-@pytest.mark.usefixtures("narrow_resnets")
 @pytest.mark.parametrize("name", BUNDLES)
 def test_files_of_channels_and_one_file_of_all_have_one_mask(
     name: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -100,7 +95,6 @@ def leave(bundle: Path, data: Path, **changes: Any) -> torch.nn.Module:
     return leave_model(bundle, data, scan=pair, in_channels=2, **changes)
 
 
-@pytest.mark.usefixtures("narrow_resnets")
 def test_what_is_wrong_with_a_channel_fails_its_scan_alone(data: Path, tmp_path: Path) -> None:
     bundle = copy_bundle("lung_segmentation", tmp_path)
     leave(bundle, data)
@@ -132,52 +126,6 @@ def test_what_is_wrong_with_a_channel_fails_its_scan_alone(data: Path, tmp_path:
     assert (out / "case_3_seg.nii.gz").stat().st_mtime_ns != before["case_3"]
 
 
-def test_a_training_starts_from_weights_of_one_channel_and_its_evaluation_agrees(
-    data: Path, tmp_path: Path, run_bundle: RunBundle
-) -> None:
-    bundle = copy_bundle("lung_segmentation", tmp_path)
-    torch.save(DilatedResNet(10).state_dict(), tmp_path / "resnet_10_23dataset.pth")
-    smoke = ("--config_file", configs(bundle, "train", "smoke"), "--dataset_dir", data / "Scans")
-    weights = ("--pretrained_weights", tmp_path / "resnet_10_23dataset.pth", "--frozen_stages", "['stem']")
-    output = run_bundle("run", "training", *smoke, *weights, "--in_channels", 2)
-    assert "adapted     conv1.weight: 1 channel repeated over 2, divided by 2" in output
-    assert "channels     T1, T2" in output
-    published = torch.load(tmp_path / "resnet_10_23dataset.pth", weights_only=True)["conv1.weight"]
-    model = torch.load(bundle / "models" / "model.pt", weights_only=True)
-    assert torch.equal(model["encoder.conv1.weight"], published.expand(-1, 2, -1, -1, -1) / 2)  # which was frozen
-
-    best = torch.load(bundle / "checkpoints" / "last.pt", weights_only=True)["best"]["score"]
-    evaluation = ("--config_file", configs(bundle, "train", "evaluate"), "--dataset_dir", data / "Scans")
-    run_bundle("run", "evaluating", *evaluation)
-    scores = json.loads((bundle / "eval" / "evaluation" / "evaluation.json").read_text(encoding="utf-8"))
-    assert scores["val_mean_dice"] == pytest.approx(best, abs=1e-6)
-
-
-@pytest.mark.slow
-def test_the_fine_network_takes_the_channels_of_the_coarse_one_and_no_others(
-    data: Path, tmp_path: Path, run_bundle: RunBundle, make_domain: MakeDomain
-) -> None:
-    coarse, fine = (copy_bundle(f"liver_ct_{stage}_segmentation", tmp_path) for stage in ("coarse", "fine"))
-    smoke = ("--dataset_dir", data / "Scans", "--epochs", 1, "--config_file")
-    run_bundle("run", "training", *smoke, configs(coarse, "train", "smoke"), "--in_channels", 2)
-    settings = json.loads((coarse / "models" / "settings.json").read_text(encoding="utf-8"))
-    own = {"coarse": settings, "coarse_checkpoint": str(coarse / "models" / "model.pt")}
-    write_json(fine / "configs" / "own.json", own)
-    files = configs(fine, "train", "smoke", "own")
-    run_bundle("run", "training", *smoke, files)
-    run_bundle(
-        "run", "evaluating", "--dataset_dir", data / "Scans", "--config_file", configs(fine, "train", "evaluate")
-    )
-    assert (fine / "eval" / "evaluation" / "evaluation.json").is_file()
-    one = make_domain(tmp_path / "Livers")
-    changes = ("--in_channels", 1, "--dataset_dir", one)
-    line = run_bundle("run", "training", *smoke[2:], files, *changes, fails=True).rstrip().splitlines()[-1]
-    assert "The coarse network has in_channels 2 and the fine one 1, but both see the same scans" in line
-
-
-def test_the_network_of_a_pre_training_has_one_channel(tmp_path: Path, data: Path, run_bundle: RunBundle) -> None:
-    config = copy_bundle("med3d_pretraining", tmp_path) / "configs" / "train.json"
-    assert "in_channels" not in ConfigParser.load_config_file(config)
-    arguments = ("--config_file", config, "--dataset_dir", data, "--in_channels", 2)
-    line = run_bundle("run", "training", *arguments, fails=True).rstrip().splitlines()[-1]
-    assert line.startswith("error: --in_channels is no id of the configs")
+def test_the_network_of_a_pre_training_has_one_channel(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"^--in_channels is no id of the training of med3d_pretraining"):
+        train("med3d_pretraining", str(data), run_dir=str(tmp_path), in_channels=2)

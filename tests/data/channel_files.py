@@ -8,6 +8,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
+from tests.conftest import write_domain
+
 
 def two_channels(folder: Path, layout: str) -> None:
     """Give the images of a domain a second channel, their negative, in one of the layouts that people have."""
@@ -27,3 +29,12 @@ def two_channels(folder: Path, layout: str) -> None:
             nib.save(nib.Nifti1Image(volume, image.affine), folder / name)
         entry["image"] = {"list": names, "first": names[0]}.get(layout, entry["image"])
     (folder / "dataset.json").write_text(json.dumps(content), encoding="utf-8")
+
+
+def write_channels(folder: Path) -> Path:
+    """Write a domain of two channels, T1 and T2, in the files of nnU-Net."""
+    two_channels(write_domain(folder, size=(32, 28, 24)), "nnU-Net 1")
+    path = folder / "dataset.json"
+    content = {**json.loads(path.read_text(encoding="utf-8")), "channel_names": {"0": "T1", "1": "T2"}}
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return folder
