@@ -5,7 +5,6 @@ from med3d_components.data.datalists import ImageDatalist, MultiDomainDatalist, 
 from med3d_components.data.dataset import DataError, ScanDataset
 from med3d_components.data.domains import DOMAINS_3DSEG8
 from med3d_components.data.nodules import NoduleDatalist, list_nodules
-from med3d_components.data.plausible import label_volumes
 from med3d_components.data.sampler import DomainBatchSampler, ShardSampler
 from med3d_components.data.volumes import list_images
 
@@ -20,7 +19,6 @@ __all__ = [
     "ScanDataset",
     "SegmentationDatalist",
     "ShardSampler",
-    "label_volumes",
     "list_images",
     "list_nodules",
 ]

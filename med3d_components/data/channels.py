@@ -88,7 +88,7 @@ def _item(case: str, files: Mapping[int | None, str], in_channels: int) -> dict[
 
 
 def channel_names(
-    content: Mapping[str, Any],
+    names: Any,
     in_channels: int,
     channel: int | None,
     path: str | os.PathLike[str],
@@ -97,8 +97,8 @@ def channel_names(
     """Return what the channels that a network sees are called.
 
     Args:
-        content: of a ``dataset.json``, which names all channels of its scans under "channel_names", as in nnU-Net, or
-            under "modality", as in the Medical Segmentation Decathlon; or none of them.
+        names: as a ``dataset.json`` has them under "channel_names", as for nnU-Net, or under "modality", as in the
+            Medical Segmentation Decathlon: of all channels of its scans, by number; None if it has none.
         in_channels: of the network.
         channel: the one that a network of one channel sees of scans with several; None if they have one.
         path: of the ``dataset.json``.
@@ -109,10 +109,9 @@ def channel_names(
             another order. Other names are a warning.
 
     Example:
-        >>> channel_names({"modality": {"0": "T2", "1": "ADC"}}, 2, None, "dataset.json")
+        >>> channel_names({"0": "T2", "1": "ADC"}, 2, None, "dataset.json")
         ('T2', 'ADC')
     """
-    names = content.get("channel_names", content.get("modality"))
     if in_channels == 1:
         name = names.get(str(channel or 0)) if isinstance(names, Mapping) else None
         return (name if isinstance(name, str) else "image",)

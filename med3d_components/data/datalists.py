@@ -1,26 +1,30 @@
 """Folders of volumes as lists of training and validation items; those of nodules are in ``nodules.py``.
 
 A domain is a folder with a ``dataset.json`` in the layout of the Medical Segmentation Decathlon; its name is the
-folder's name. Everything here is read from file headers, so that thousands of volumes take seconds and every mistake
-that a header shows is found before training starts.
+folder's name. All that headers show is found before training starts, in seconds for thousands of volumes; of labels,
+the voxels of each class are counted, once.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from med3d_components.data.channels import channel_names, split_channel, wrong_channels
+from med3d_components.data.class_voxels import Voxels, check_foreground, class_voxels
+from med3d_components.data.dataset_json import Entry, read_segmentations
 from med3d_components.data.domains import DOMAINS_3DSEG8
+from med3d_components.data.duplicates import check_listed_once, warn_of_copies
+from med3d_components.data.labels import check_label
+from med3d_components.data.plausible import label_volumes
 from med3d_components.data.splits import draw_key, draw_split, take_share
-from med3d_components.data.volumes import Header, case_name, channel_files, list_scans, read_header
+from med3d_components.data.volumes import Header, case_name, channel_files, list_scans, open_scan, read_header
 from med3d_components.utils import as_flag
 
 __all__ = ["Case", "Domain", "ImageDatalist", "MultiDomainDatalist", "SegmentationDatalist", "read_domain"]
@@ -32,12 +36,16 @@ AVERAGES: dict[str, Callable[..., Any]] = {"median": np.median, "mean": np.mean}
 
 @dataclass(frozen=True)
 class Case:
-    """One labelled volume: its name, its files and what their header says; several images are its channels."""
+    """One labelled volume: its name, its files, what their header says, and the voxels of each class.
+
+    Several images are its channels.
+    """
 
     name: str
     images: tuple[Path, ...]
     label: Path
     header: Header
+    voxels: Voxels
 
     @property
     def image(self) -> Path:
@@ -113,10 +121,12 @@ class SegmentationDatalist(_Datalist):
         spacing: average spacing in mm of the training images (Med3D, section 3.1), axes as in RAS.
         roi_size: that training crops, in voxels at that spacing: the largest training volume, rounded up to a multiple
             of the encoder's output stride, within ``patch_size``.
+        volumes_ml: class to its least and its largest volume in the training labels, see :func:`label_volumes`.
 
     Raises:
         FileNotFoundError: if the folder or a file named in its ``dataset.json`` does not exist.
-        ValueError: for invalid folders and headers; the message names the file.
+        ValueError: for invalid folders and headers, labels that do not lie on their image or hold other values, and
+            training labels without foreground; the message names the file.
 
     Example:
         >>> SegmentationDatalist("3DSeg-8/Task09_Spleen").spacing
@@ -152,6 +162,8 @@ class SegmentationDatalist(_Datalist):
         self.channel, self.channel_names = domain.channel, list(domain.channel_names)
         self.training, self.validation = [_item(case) for case in training], [_item(case) for case in validation]
         self.split = {"training": [case.name for case in training], "validation": [case.name for case in validation]}
+        voxels = [[case.voxels for case in cases] for cases in (training, validation)]
+        check_foreground(domain.name, domain.classes, *voxels)
         spacings, sizes = (np.array([getattr(case.header, name) for case in training]) for name in ("spacing", "size"))
         known = ~np.isnan(spacings).any(axis=1)
         if not known.any():
@@ -159,6 +171,7 @@ class SegmentationDatalist(_Datalist):
         for case in training + validation:
             if np.isnan(case.header.spacing).any():
                 logger.warning("%s has no valid spacing and gets the %s of the others.", case.image, average)
+        self.volumes_ml = label_volumes(voxels[0], spacings.prod(axis=1) / 1000, self.classes)
         spacing = AVERAGES[average](spacings[known], axis=0)
         sizes = sizes * np.where(known[:, None], spacings, spacing) / spacing
         roi_size = np.minimum(8 * np.ceil(sizes.round().max(axis=0) / 8), patch_size)
@@ -181,7 +194,8 @@ class MultiDomainDatalist(_Datalist):
         domains: names, sorted.
         training: items ``{"image", "label", "case", "domain"}`` of all domains.
         validation: the same for validation.
-        classes, channel, split, spacing, roi_size: domain name to what :class:`SegmentationDatalist` says of it.
+        classes, channel, split, spacing, roi_size, volumes_ml: domain name to what :class:`SegmentationDatalist` says
+            of it.
 
     Raises:
         FileNotFoundError: if the folder or a file named in a ``dataset.json`` does not exist.
@@ -216,6 +230,7 @@ class MultiDomainDatalist(_Datalist):
         self.split = {name: part.split for name, part in lists.items()}
         self.spacing = {name: part.spacing for name, part in lists.items()}
         self.roi_size = {name: part.roi_size for name, part in lists.items()}
+        self.volumes_ml = {name: part.volumes_ml for name, part in lists.items()}
 
 
 class ImageDatalist:
@@ -269,7 +284,7 @@ class ImageDatalist:
 def read_domain(
     folder: Path, need_spacing: bool = True, in_channels: int = 1, trained_channels: Sequence[str] | None = None
 ) -> Domain:
-    """Read one Decathlon-style folder and check all that its files' headers tell.
+    """Read one Decathlon-style folder and check all that its files' headers tell, and the values of its labels.
 
     Args:
         folder: with a ``dataset.json``.
@@ -279,8 +294,9 @@ def read_domain(
 
     Raises:
         FileNotFoundError: if the folder, its ``dataset.json``, an image or a label does not exist.
-        ValueError: if the folder's name holds a dot, ``dataset.json`` is not valid, fewer than two volumes have
-            labels, an image and its label differ in shape, or an image has not the channels of the network.
+        ValueError: if the folder's name holds a dot, ``dataset.json`` is not valid or lists a case twice, fewer than
+            two volumes have labels, an image has not the channels of the network, or a label does not lie on its image
+            or holds a value that is no class.
     """
     path = folder / "dataset.json"
     if not path.is_file():
@@ -289,22 +305,22 @@ def read_domain(
         )
     if "." in folder.name:
         raise ValueError(f"{folder} has a dot in its name, which parameter names cannot hold; rename the folder.")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        labels, training = content["labels"], content["training"]
-    except (json.JSONDecodeError, KeyError, TypeError) as e:
-        raise ValueError(f"{path} must be JSON with the entries 'labels' and 'training' ({e!r}).") from e
-    if not isinstance(labels, dict) or set(labels) != {str(value) for value in range(len(labels))}:
-        raise ValueError(f"{path}: 'labels' must map '0', '1', ... to class names without a gap, but is {labels}.")
-    if len(labels) < 2:
-        raise ValueError(f"{path}: 'labels' must name the background and at least one class, but is {labels}.")
-    if len(training) < 2:
-        raise ValueError(f"{path} lists {len(training)} training volumes; at least 2 are needed, one to validate on.")
-    cases = tuple(_read_case(path, entry, need_spacing, in_channels) for entry in training)
-    classes = tuple(labels[str(value)] for value in range(len(labels)))
-    channel = _channel(path, content, cases, in_channels)
-    names = channel_names(content, in_channels, channel, path, trained_channels)
-    return Domain(folder.name, classes, channel, names, cases)
+    listed = read_segmentations(path)
+    if (count := len(listed.entries)) < 2:
+        raise ValueError(f"{path} lists {count} training volumes; at least 2 are needed, one to validate on.")
+    entries = [replace(entry, images=_images(path, entry, in_channels)) for entry in listed.entries]
+    check_listed_once(path, entries)
+    headers = [_read_header(path, entry, need_spacing) for entry in entries]
+    voxels = class_voxels(path, entries, len(listed.classes))
+    cases = tuple(
+        Case(_case_name(entry), entry.images, entry.label, header, number)
+        for entry, header, number in zip(entries, headers, voxels, strict=True)
+    )
+    warn_of_copies(case.image for case in cases)
+    warn_of_copies(case.label for case in cases if any(number for value, number in case.voxels.items() if value > 0))
+    channel = _channel(path, listed.channel, cases, in_channels)
+    names = channel_names(listed.channel_names, in_channels, channel, path, trained_channels)
+    return Domain(folder.name, listed.classes, channel, names, cases)
 
 
 def _find_domains(dataset_dir: Path, names: str | Sequence[str] | None) -> list[Path]:
@@ -332,38 +348,36 @@ def _find_domains(dataset_dir: Path, names: str | Sequence[str] | None) -> list[
     return [folders[name] for name in sorted(set(wanted))]
 
 
-def _read_case(path: Path, entry: Any, need_spacing: bool, in_channels: int) -> Case:
-    if not isinstance(entry, dict) or "image" not in entry or "label" not in entry:
-        raise ValueError(f"{path}: a training entry must have 'image' and 'label', but one is {entry}.")
-    images, label = _images(path, entry["image"], in_channels), path.parent / entry["label"]
-    if not label.is_file():
-        raise FileNotFoundError(
-            f"{label}, the label of {images[0]}, does not exist; add it or drop the entry in {path}."
-        )
-    header, label_header = read_header(images, need_spacing), read_header(label, need_spacing)
-    if header.size != label_header.size:
-        raise ValueError(f"{images[0]} has size {header.size}, but its label {label} has {label_header.size}.")
-    return Case(case_name(label if len(images) > 1 else images[0]), images, label, header)
+def _case_name(entry: Entry) -> str:
+    return case_name(entry.label if len(entry.images) > 1 else entry.image)
 
 
-def _images(path: Path, image: Any, in_channels: int) -> tuple[Path, ...]:
+def _images(path: Path, entry: Entry, in_channels: int) -> tuple[Path, ...]:
     """Return the files of an image: those that are listed, or the numbered ones of its channels beside it."""
-    listed = [image] if isinstance(image, str) else image
-    if not isinstance(listed, list) or not listed or not all(isinstance(name, str) for name in listed):
-        raise ValueError(f"{path}: 'image' must be a path, or a list of one for each channel, but one is {image!r}.")
-    files = [path.parent / name for name in listed]
-    if len(files) > 1 or (files[0].exists() and (in_channels == 1 or read_header(files[0], False).channels > 1)):
-        return tuple(files)
-    if not (found := channel_files(files[0])):
-        return tuple(files)
-    case = split_channel(case_name(files[0]))[0]
+    image, *more = entry.images
+    if more or (image.exists() and (in_channels == 1 or read_header(image, False).channels > 1)):
+        return entry.images
+    if not (found := channel_files(image)):
+        return entry.images
+    case = split_channel(case_name(image))[0]
     numbers = [split_channel(case_name(file))[1] or 0 for file in found]
     if reason := wrong_channels(case, numbers, in_channels if in_channels > 1 else len(found)):
         raise ValueError(f"{path}: {reason}")
     return tuple(found)
 
 
-def _channel(path: Path, content: dict[str, Any], cases: Sequence[Case], in_channels: int) -> int | None:
+def _read_header(path: Path, entry: Entry, need_spacing: bool) -> Header:
+    """Return the header of an image whose label lies on it."""
+    if not entry.label.is_file():
+        raise FileNotFoundError(
+            f"{entry.label}, the label of {entry.image}, does not exist; add it or drop the entry in {path}."
+        )
+    image, label = (open_scan(files, need_spacing=need_spacing) for files in (entry.images, entry.label))
+    check_label(image, label, _case_name(entry))
+    return read_header(entry.images, need_spacing)
+
+
+def _channel(path: Path, named: int | None, cases: Sequence[Case], in_channels: int) -> int | None:
     """Return the channel that a network of one sees, from ``dataset.json`` or else from the table of 3DSeg-8.
 
     None if all images have what the network sees.
@@ -375,12 +389,12 @@ def _channel(path: Path, content: dict[str, Any], cases: Sequence[Case], in_chan
     if in_channels > 1:
         raise ValueError(f"{counts}, but in_channels is {in_channels}; give each case as many, or leave it out.")
     known = DOMAINS_3DSEG8.get(path.parent.name)
-    if known is None and "channel" not in content:
+    if known is None and named is None:
         every = f"train a segmentation on all by --in_channels {other[0].header.channels}"
         raise ValueError(f'{counts}; say which to use, as "channel": N in {path}, or {every}.')
-    channel = int(content.get("channel", known.channel if known else 0))
+    channel = known.channel if known and named is None else int(named or 0)
     for case in other:
-        if not 0 <= channel < case.header.channels:
+        if channel >= case.header.channels:
             raise ValueError(
                 f"{case.image} has {_count(case.header.channels)}, so there is no channel {channel}; see {path}."
             )

@@ -15,7 +15,6 @@ An optional entry may be null.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from med3d_components.data.dataset_json import read_dataset_json
 from med3d_components.data.splits import draw_fold, draw_patients
 from med3d_components.data.volumes import case_name, list_images, open_scan
 from med3d_components.utils.checks import is_number
@@ -148,11 +148,10 @@ def _read_json(path: Path) -> tuple[str, list[dict[str, Any]]]:
     """Return name and entries of a ``dataset.json``."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; dataset_dir must be a folder with a dataset.json of nodules.")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        entries = content["nodules"]
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as e:
-        raise ValueError(f"{path} must be JSON with the entry 'nodules' ({e!r}).") from e
+    content = read_dataset_json(path)
+    if "nodules" not in content:
+        raise ValueError(f"{path} must have the entry 'nodules', but has {', '.join(content) or 'none'}.")
+    entries = content["nodules"]
     if not isinstance(entries, list) or not entries:
         raise ValueError(f"{path}: 'nodules' must be a list of at least one nodule, but is {str(entries)[:80]}.")
     for entry in entries:

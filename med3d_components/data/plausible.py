@@ -3,60 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
-
-from med3d_components.data.volumes import open_scan
-from med3d_components.utils.machine import default_workers
+from numpy.typing import NDArray
 
 __all__ = ["label_volumes"]
 
-MOST = 100
-"""Labels that are read, at even steps through the list: the range of more is hardly wider."""
-
 
 def label_volumes(
-    data: Sequence[Mapping[str, Any]], classes: Sequence[str] | Mapping[str, Sequence[str]]
-) -> dict[str, Any]:
+    labels: Sequence[Mapping[int, int]], voxel_ml: NDArray[np.float64], classes: Sequence[str]
+) -> dict[str, list[float]]:
     """Return the least and the largest volume of each class, among the labels that have it.
 
     Args:
-        data: items with a "label", and a "domain" where there are several.
-        classes: names, background first; values beyond them, of merged classes, count as the first. Or domain to names.
+        labels: voxels per class of each label; values beyond the classes, which were merged, count as the first.
+        voxel_ml: volume of a voxel of each label, in ml; NaN if it is unknown, and the label is left out.
+        classes: names, background first.
 
     Returns:
-        Class to [least, largest] in ml, rounded to 0.001; or domain to such a mapping. A label without a voxel size
-        is left out.
+        Class to [least, largest] in ml, rounded to 0.001; without the classes that no label has.
 
     Example:
-        >>> from med3d_components.data import SegmentationDatalist
-        >>> datalist = SegmentationDatalist("3DSeg-8/Task09_Spleen")
-        >>> list(label_volumes(datalist.training, datalist.classes))
-        ['class 1']
+        >>> label_volumes([{1: 4000}, {1: 3000, 2: 10}], np.array([0.001, 0.001]), ["background", "liver", "tumour"])
+        {'liver': [3.0, 4.0], 'tumour': [0.01, 0.01]}
     """
-    if isinstance(classes, Mapping):
-        parts = {name: [item for item in data if item["domain"] == name] for name in classes}
-        return {name: label_volumes(parts[name], names) for name, names in classes.items()}
-    taken = [data[index] for index in np.unique(np.linspace(0, len(data) - 1, MOST).round().astype(int))]
-    with ThreadPoolExecutor(default_workers()) as pool:
-        measured = np.array([*pool.map(lambda item: _volumes(item["label"], len(classes)), taken)])
-    known = measured > 0
+    voxels = np.zeros((len(labels), len(classes)))
+    for row, label in zip(voxels, labels, strict=True):
+        for value, number in label.items():
+            row[value if value < len(classes) else 1] += number
+    volumes = voxels * np.nan_to_num(voxel_ml)[:, None]
+    known = volumes > 0
     return {
-        name: [round(float(value), 3) for value in (measured[known[:, i], i].min(), measured[:, i].max())]
+        name: [round(float(value), 3) for value in (volumes[known[:, i], i].min(), volumes[:, i].max())]
         for i, name in enumerate(classes)
         if i > 0 and known[:, i].any()
     }
-
-
-def _volumes(path: str, count: int) -> list[float]:
-    """Return the volume of each class in ml, zeros where the label has no voxel size."""
-    try:
-        label = open_scan(path)
-    except ValueError:
-        return [0.0] * count
-    voxels = np.bincount(label.read().astype(np.intp).ravel(), minlength=count)
-    voxels[1] += voxels[count:].sum()
-    voxel_ml = abs(np.linalg.det(label.affine[:3, :3])) / 1000
-    return [float(number * voxel_ml) for number in voxels[:count]]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import csv
 import glob
 import gzip
-import json
 import logging
 import os
 import struct
@@ -34,6 +33,7 @@ from nibabel.volumeutils import apply_read_scaling
 from numpy.typing import NDArray
 
 from med3d_components.data.channels import channel_items, split_channel, stack_channels
+from med3d_components.data.dataset_json import read_dataset_json
 from med3d_components.data.dicom import find_series, is_dicom_file, is_dicom_folder, read_series
 from med3d_components.data.geometry import check_affine, nifti_geometry, read_nifti_header
 
@@ -44,7 +44,6 @@ __all__ = [
     "Scan",
     "case_name",
     "channel_files",
-    "file_gives_spacing",
     "is_nifti",
     "itk_affine",
     "list_images",
@@ -274,11 +273,6 @@ def read_header(path: Place | Sequence[Place], need_spacing: bool = True) -> Hea
     )
 
 
-def file_gives_spacing(path: str | os.PathLike[str]) -> bool:
-    """Tell whether a NIfTI file gives a voxel size; true for files of other kinds, which are errors else."""
-    return not (is_nifti(path) and Path(path).is_file()) or nifti_geometry(path, need_spacing=False).has_spacing
-
-
 def is_nifti(path: str | os.PathLike[str]) -> bool:
     """Tell whether a file's name is one of a NIfTI file."""
     return str(path).lower().endswith(NIFTI)
@@ -494,14 +488,10 @@ def _walk(root: Path, found: _Found, masks: bool) -> None:
 def _is_task(folder: Path) -> bool:
     """Tell whether a folder is a task in the layout of the Medical Segmentation Decathlon."""
     try:
-        content = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+        content = read_dataset_json(folder / "dataset.json")
     except (OSError, ValueError):
         return False
-    return (
-        isinstance(content, dict)
-        and not content.keys().isdisjoint({"labels", "training"})
-        and (folder / "imagesTr").is_dir()
-    )
+    return not content.keys().isdisjoint({"labels", "training"}) and (folder / "imagesTr").is_dir()
 
 
 def _name_files(root: Path, found: _Found, masks: bool) -> dict[str, list[str]]:

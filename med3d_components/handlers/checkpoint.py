@@ -2,7 +2,7 @@
 
 In ``ckpt_dir``, by default ``models/`` below ``run_dir``, and in ``run_dir``::
 
-    models/model.pt          network with the best score so far, a plain state_dict
+    models/model.pt          network with the best score so far, a plain state_dict; the last one if none has a score
     models/settings.json     what inference must know: depth, domains, spacing, intensity rule
     checkpoints/encoder.pt   encoder of that network: {"state_dict", "settings"}, MedicalNet key names
     checkpoints/last.pt      all that a resume needs: network, optimiser, schedule, scaler of fp16, epoch, best score
@@ -45,7 +45,8 @@ class TrainingCheckpoint:
         network: without a distributed wrapper; its encoder is in ``network.encoder``.
         optimizer: whose state is kept.
         lr_scheduler: whose state is kept.
-        evaluator: the engine whose key metric chooses the best network; larger is better.
+        evaluator: the engine whose key metric chooses the best network; larger is better. While it is NaN, since no
+            validation case has a class, the last network is kept.
         settings: what inference must know, of JSON types.
         resume: true to continue from ``last.pt``; otherwise files of an earlier run are moved aside.
 
@@ -118,25 +119,33 @@ class TrainingCheckpoint:
         logger.info("Resumed after epoch %d; best %s %.4f.", state["epoch"], name, score)
 
     def save(self, engine: PrecisionTrainer) -> None:
-        """Save the network if it is the best so far, and the state of the run."""
-        if idist.get_rank() > 0:
-            return
-        network = self.parts["network"].state_dict()
+        """Save the network if it is the best so far, or nothing could be scored, and the state of the run."""
         validated = self.evaluator.state.epoch == engine.state.epoch
         state = self.evaluator.state
         score = state.metrics[state.key_metric_name] if validated else -math.inf
-        if score > self.best["score"]:
+        if math.isnan(score):
+            # MONAI takes the first score for the best, even one that none is greater than.
+            state.best_metric, state.best_metric_epoch = -math.inf, -1
+        if idist.get_rank() > 0:
+            return
+        better = score > self.best["score"]
+        if better:
             self.best = {"score": float(score), "epoch": engine.state.epoch}
-            write_json(self.settings_file, self.settings)
-            _save(self.model, network)
-            encoder = self.parts["network"].encoder
-            origin = {name: self.settings[name] for name in ("bundle", "trained_on")}
-            _save(self.encoder, {"state_dict": encoder.state_dict(), "settings": {**origin, **encoder.settings}})
+        if better or (math.isnan(score) and not self.best["epoch"] and _is_finite(self.parts["network"])):
+            self._save_model()
         parts = {name: part.state_dict() for name, part in self.parts.items()}
         if engine.scaler is not None:
             parts["scaler"] = engine.scaler.state_dict()
         run = {"epoch": engine.state.epoch, "best": self.best, "precision": engine.precision.name}
         _save(self.last, {**parts, **run, "settings": self.settings})
+
+    def _save_model(self) -> None:
+        network = self.parts["network"]
+        write_json(self.settings_file, self.settings)
+        _save(self.model, network.state_dict())
+        origin = {name: self.settings[name] for name in ("bundle", "trained_on")}
+        content = {"state_dict": network.encoder.state_dict(), "settings": {**origin, **network.encoder.settings}}
+        _save(self.encoder, content)
 
 
 class StrictCheckpointLoader:
@@ -170,6 +179,11 @@ class StrictCheckpointLoader:
                 "network nor the preprocessing is known. Put it there."
             )
         load_checkpoint(self.network, self.path)
+
+
+def _is_finite(network: nn.Module) -> bool:
+    """Tell whether a training has not diverged."""
+    return all(bool(torch.isfinite(parameter).all()) for parameter in network.parameters())
 
 
 def _save(path: Path, content: Any) -> None:

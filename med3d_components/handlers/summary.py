@@ -103,7 +103,7 @@ class RunSummary:
         _print(
             {
                 "trained": f"{engine.state.epoch} epochs in {minutes} min {seconds} s",
-                "best": best if state.best_metric_epoch > 0 else "no epoch was validated",
+                "best": best if state.best_metric_epoch > 0 else "no epoch has a score",
                 "model": str(self.ckpt_dir / "model.pt"),
                 "encoder": str(self.run_dir / "checkpoints" / "encoder.pt"),
                 "tables": _existing(self.output_dir, ("metrics.csv", "cases.csv")),

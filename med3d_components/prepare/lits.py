@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 
+from med3d_components.data.dataset_json import read_dataset_json
 from med3d_components.data.domains import DOMAINS_3DSEG8
 from med3d_components.data.volumes import case_name, open_scan, read_header, read_volume
 from med3d_components.prepare.decathlon import save_nifti
@@ -21,7 +21,7 @@ def pair_lits(source: Path) -> Pairs:
         return pair_files(
             source, "volume-*.nii*", "segmentation-*.nii*", lambda path: f"liver_{case_name(path).split('-')[1]}"
         )
-    dataset = json.loads((source / "dataset.json").read_text(encoding="utf-8"))
+    dataset = read_dataset_json(source / "dataset.json")
     classes = DOMAINS_3DSEG8["Task03_Liver"].classes
     if "synthetic" in dataset or tuple(dataset.get("labels", {}).values()) != classes:
         raise ValueError(f"{source} is not the Task03_Liver of the MSD, with the classes {', '.join(classes)}.")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from pathlib import Path
 
 from monai.apps import DecathlonDataset
 from monai.apps.utils import HashCheckError, download_url, extractall
+
+from med3d_components.data.dataset_json import read_dataset_json
 
 __all__ = ["download_task"]
 
@@ -32,7 +33,7 @@ def download_task(task: str, folder: Path) -> None:
     dataset = folder / "dataset.json"
     if not dataset.is_file():
         raise FileNotFoundError(f"{folder} has no dataset.json, so it is not a whole task; move it away and run again.")
-    if "synthetic" in json.loads(dataset.read_text(encoding="utf-8")):
+    if "synthetic" in read_dataset_json(dataset):
         raise FileExistsError(f"{folder} holds synthetic sample data; choose another folder for the real task.")
     for stray in folder.rglob("._*"):  # left by the computer that packed the archive; they look like volumes
         stray.unlink()

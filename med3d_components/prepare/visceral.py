@@ -13,7 +13,7 @@ from pathlib import Path
 
 from med3d_components.data.domains import DomainFacts
 from med3d_components.data.volumes import case_name
-from med3d_components.prepare.importing import CaseFiles, import_cases
+from med3d_components.prepare.importing import CaseFiles, LabelFile, import_cases
 from med3d_components.prepare.pairing import find_files, name_files
 
 __all__ = ["import_visceral"]
@@ -67,9 +67,8 @@ def import_visceral(source: str | os.PathLike[str], folder: str | os.PathLike[st
             continue
         files = [_choose(name, structure, found[structure]) for structure in LUNGS]
         targets = (1, 2) if sides else (1, 1)
-        cases[name] = CaseFiles(
-            image, tuple((file, {0: 0, 1: x, 255: x}) for file, x in zip(files, targets, strict=True))
-        )
+        labels = (LabelFile(file, {0: 0, 1: x, 255: x}) for file, x in zip(files, targets, strict=True))
+        cases[name] = CaseFiles((image,), tuple(labels))
     if not cases:
         raise ValueError(f"No volume in {source} has both lungs outlined; give the folder of the unpacked download.")
     return import_cases(folder, facts, cases)

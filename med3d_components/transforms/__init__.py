@@ -4,7 +4,7 @@ And those of Models Genesis: cubes of lung, and the distortions that it restores
 """
 
 from med3d_components.transforms.channel import SelectChanneld
-from med3d_components.transforms.checks import CheckHounsfieldd, CheckImaged, CheckLabeld
+from med3d_components.transforms.checks import CheckHounsfieldd, CheckImaged
 from med3d_components.transforms.crop import RandForegroundCropd, RandTissueCropd
 from med3d_components.transforms.cube import LoadImageCubed
 from med3d_components.transforms.distortion import RandBezierIntensityd, RandFlipsd
@@ -12,7 +12,7 @@ from med3d_components.transforms.intensity import ClipIntensityd, KeepLargestCom
 from med3d_components.transforms.inversion import InvertToLabelsd
 from med3d_components.transforms.paint import RandPaintd
 from med3d_components.transforms.percentiles import FastClipIntensityPercentilesd
-from med3d_components.transforms.reading import FastLoadImaged
+from med3d_components.transforms.reading import FastLoadImaged, LoadLabeld
 from med3d_components.transforms.region import RandRegionOfInterestd
 from med3d_components.transforms.saving import SaveImageMasksd, SaveImageVolumesd
 from med3d_components.transforms.shuffle import RandPixelShuffled
@@ -21,7 +21,6 @@ from med3d_components.transforms.spacing import EnsureSpacingd, MedianSpacing, M
 __all__ = [
     "CheckHounsfieldd",
     "CheckImaged",
-    "CheckLabeld",
     "ClipIntensityd",
     "EnsureSpacingd",
     "FastClipIntensityPercentilesd",
@@ -29,6 +28,7 @@ __all__ = [
     "InvertToLabelsd",
     "KeepLargestComponentsd",
     "LoadImageCubed",
+    "LoadLabeld",
     "MedianSpacing",
     "MedianSpacingd",
     "RandBezierIntensityd",

@@ -1,4 +1,4 @@
-"""Checks of images and labels before a network sees them."""
+"""Checks of images before a network sees them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
-from med3d_components.transforms.per_domain import of_domain
-
-__all__ = ["CheckHounsfieldd", "CheckImaged", "CheckLabeld"]
+__all__ = ["CheckHounsfieldd", "CheckImaged"]
 
 SOFT_TISSUE = (-150, 150)
 """In HU: fat, muscle, organs and blood, 22 to 84 % of the voxels of 37 CT scans of all parts of the body."""
@@ -102,32 +100,3 @@ def _check_offset(few: torch.Tensor, what: str) -> None:
 def _soft_tissue(image: torch.Tensor) -> float:
     low, high = SOFT_TISSUE
     return float(((image >= low) & (image <= high)).float().mean())
-
-
-class CheckLabeld(MapTransform):
-    """Refuse labels with values that the domain's ``dataset.json`` does not declare.
-
-    Args:
-        keys: labels.
-        num_classes: number of classes, or domain name to number; values from 0 to it less one are allowed.
-        domain_key: entry of the sample that names its domain.
-
-    Raises:
-        ValueError: naming the values.
-    """
-
-    def __init__(self, keys: KeysCollection, num_classes: Mapping[str, int] | int, domain_key: str = "domain") -> None:
-        super().__init__(keys)
-        self.num_classes = num_classes
-        self.domain_key = domain_key
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return the sample unchanged."""
-        highest = of_domain(self.num_classes, data, self.domain_key) - 1
-        for key in self.key_iterator(dict(data)):
-            label = torch.as_tensor(data[key])
-            if bool(((label < 0) | (label > highest) | (label != label.round())).any()):
-                found = ", ".join(f"{value:g}" for value in label.unique()[:10].tolist())
-                source = getattr(data[key], "meta", {}).get("filename_or_obj", key)
-                raise ValueError(f"label {source} holds the values {found}, but dataset.json declares 0 to {highest}.")
-        return dict(data)

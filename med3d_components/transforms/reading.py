@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from monai.config import KeysCollection, PathLike
-from monai.data import ImageReader
-from monai.transforms import LoadImaged
-from monai.utils import MetaKeys, SpaceKeys, ensure_tuple
+from monai.data import ImageReader, MetaTensor
+from monai.transforms import LoadImaged, MapTransform
+from monai.utils import ImageMetaKey, MetaKeys, SpaceKeys, ensure_tuple
 
-from med3d_components.data.volumes import Scan, open_scan
+from med3d_components.data.labels import check_values, fit_label, label_affine, read_label
+from med3d_components.data.volumes import Scan, case_name, open_scan
+from med3d_components.transforms.per_domain import of_domain
 
-__all__ = ["FastLoadImaged", "ScanReader"]
+__all__ = ["FastLoadImaged", "LoadLabeld", "ScanReader"]
 
 logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)  # says the same in the log
 
@@ -68,16 +71,8 @@ class ScanReader(ImageReader):
 
     def get_data(self, img: Scan) -> tuple[np.ndarray, dict[str, Any]]:
         """Return the voxels, of shape (x, y, z) or (x, y, z, channels), and the meta data of a MetaTensor."""
-        meta = {
-            MetaKeys.AFFINE: img.affine.copy(),
-            MetaKeys.ORIGINAL_AFFINE: img.affine.copy(),
-            MetaKeys.SPATIAL_SHAPE: np.array(img.shape),
-            MetaKeys.SPACE: SpaceKeys.RAS,
-            MetaKeys.ORIGINAL_CHANNEL_DIM: -1 if img.channels > 1 else float("nan"),
-        }
-        if not img.has_spacing:
-            meta["spacing_assumed"] = True
-        return _c_order(img.voxels(), self.dtype), meta
+        channel = -1 if img.channels > 1 else float("nan")
+        return _c_order(img.voxels(), self.dtype), {**_meta(img), MetaKeys.ORIGINAL_CHANNEL_DIM: channel}
 
 
 class FastLoadImaged(LoadImaged):
@@ -115,6 +110,67 @@ class FastLoadImaged(LoadImaged):
             super().__init__(keys, reader, *args, **kwargs)
         if reader is None:
             self.register(ScanReader(self._loader.dtype, need_spacing, resample))
+
+
+class LoadLabeld(MapTransform):
+    """Load labels onto the grid of their image: turned, padded, and checked, see :mod:`med3d_components.data.labels`.
+
+    Run it before the image is loaded, since it reads the image's header. A label may be one-hot, with a channel per
+    class.
+
+    Args:
+        keys: of the labels' paths.
+        num_classes: number of classes, or domain name to number; values from 0 to it less one are allowed.
+        image_key: entry that holds the path of the image.
+        domain_key: entry of the sample that names its domain.
+
+    Raises:
+        ValueError: if a label does not lie on its image, or holds other values.
+
+    Example:
+        >>> case = {part: f"3DSeg-8/Task09_Spleen/{part}sTr/case_0.nii.gz" for part in ("image", "label")}
+        >>> LoadLabeld("label", num_classes=2)(case)["label"].shape
+        torch.Size([1, 24, 28, 20])
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        num_classes: Mapping[str, int] | int,
+        image_key: str = "image",
+        domain_key: str = "domain",
+    ) -> None:
+        super().__init__(keys)
+        self.num_classes = num_classes
+        self.image_key = image_key
+        self.domain_key = domain_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return the sample with its labels, float32 of shape (1, H, W, D), with the image's affine."""
+        result = dict(data)
+        image = open_scan(result[self.image_key], need_spacing=False)
+        case = str(result.get("case", case_name(image.path)))
+        num_classes = of_domain(self.num_classes, result, self.domain_key)
+        for key in self.key_iterator(result):
+            label = open_scan(result[key], need_spacing=False)
+            affine = label_affine(image, label, case)
+            voxels = read_label(label, num_classes)
+            check_values(voxels, num_classes, label.path)
+            voxels = fit_label(voxels, affine, image.shape, image.affine, f"{case}: its label {label.path}")
+            values = torch.as_tensor(_c_order(voxels, np.float32).astype(np.float32, order="C", copy=False))
+            result[key] = MetaTensor(values[None], meta={**_meta(image), ImageMetaKey.FILENAME_OR_OBJ: label.path})
+        return result
+
+
+def _meta(scan: Scan) -> dict[str, Any]:
+    """Return the meta data of a MetaTensor on the grid of a scan."""
+    meta = {
+        MetaKeys.AFFINE: scan.affine.copy(),
+        MetaKeys.ORIGINAL_AFFINE: scan.affine.copy(),
+        MetaKeys.SPATIAL_SHAPE: np.array(scan.shape),
+        MetaKeys.SPACE: SpaceKeys.RAS,
+    }
+    return meta if scan.has_spacing else {**meta, "spacing_assumed": True}
 
 
 def _c_order(array: Any, dtype: Any) -> Any:

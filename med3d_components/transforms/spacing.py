@@ -24,7 +24,6 @@ from monai.utils import TraceKeys, ensure_tuple_rep
 from torch.nn import functional as F
 
 from med3d_components.data.geometry import is_spacing
-from med3d_components.data.volumes import file_gives_spacing
 from med3d_components.transforms.per_domain import each_domain, of_domain
 from med3d_components.utils.checks import three_positive
 
@@ -195,8 +194,8 @@ class EnsureSpacingd(MapTransform):
     """Give volumes without a valid spacing the one of the training set, with a warning that names the file.
 
     "Some volumes do not give spacing", says the paper of LiTS, and takes the mean of the training set. A volume gives
-    none if its affine has a column that is zero, infinite or NaN, or if its NIfTI file has such a voxel size
-    ("pixdim"), of which ``FastLoadImaged(need_spacing=False)`` makes 1 mm. A header that says 1 mm without meaning it
+    none if its affine has a column that is zero, infinite or NaN, or if ``FastLoadImaged(need_spacing=False)`` has made
+    1 mm of such a voxel size in its NIfTI file. A header that says 1 mm without meaning it
     cannot be told from one that does, nor can a volume without a file whose affine is the identity. The meta data of a
     volume whose spacing was assumed say so: "spacing_assumed".
 
@@ -227,7 +226,7 @@ class EnsureSpacingd(MapTransform):
             volume = result[key]
             path = str(volume.meta.get("filename_or_obj", f"{key} (no file)"))
             known = is_spacing(affine_to_spacing(volume.affine, suppress_zeros=False))
-            if not known or not file_gives_spacing(path):
+            if not known or volume.meta.get("spacing_assumed"):
                 logger.warning("%s does not give its spacing; it is taken to be %s mm.", path, _text(self.spacing))
                 affine = np.asarray(volume.affine) if known else np.eye(4)
                 result[key] = with_affine(volume.as_tensor(), volume, zoom_affine(affine, self.spacing, False))

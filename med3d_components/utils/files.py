@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import math
 import os
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["atomic_path", "is_nan", "move_aside", "write_json", "write_table"]
+__all__ = ["atomic_path", "file_digest", "is_nan", "move_aside", "write_json", "write_table"]
 
 
 @contextmanager
@@ -56,6 +57,20 @@ def write_table(path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]],
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows({key: "" if is_nan(value) else value for key, value in row.items()} for row in rows)
+
+
+def file_digest(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file's content, as hexadecimal digits.
+
+    Example:
+        >>> file_digest("ct.nii.gz") == file_digest("3DSeg-8/Task09_Spleen/dataset.json")
+        False
+    """
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def is_nan(value: Any) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 from huggingface_hub import hf_hub_download
 
+from med3d_components.utils.files import file_digest
 from med3d_components.weights.cards import WeightCard
 
 __all__ = ["WeightFile", "download", "read_weights"]
@@ -66,7 +66,7 @@ def read_weights(path: Path, sha256: str | None = None) -> WeightFile:
     """
     if not path.is_file():
         raise FileNotFoundError(f"There is no weight file {path}.")
-    digest = _sha256(path)
+    digest = file_digest(path)
     if sha256 not in (None, digest):
         raise ValueError(
             f"{path} has the sha256 {digest}, but its weight card says {sha256}: the file is damaged or another one. "
@@ -76,14 +76,6 @@ def read_weights(path: Path, sha256: str | None = None) -> WeightFile:
     state = _find_state(content, path)
     settings = content.get("settings")
     return WeightFile(path, digest, _strip_module(state), dict(settings) if isinstance(settings, Mapping) else {})
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _read(path: Path) -> Mapping[Any, Any]:

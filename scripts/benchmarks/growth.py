@@ -98,7 +98,7 @@ def _stepping(domains: int) -> Callable[[], Any]:
 def _listing(folder: Path, volumes: int) -> Callable[[], Any]:
     """Return what lists a domain of so many cases, all of which are links to one image and one label."""
     domain = folder / str(volumes) / "Domain"
-    entries = []
+    entries: list[dict[str, Any]] = []
     for kind in ("image", "label"):
         (domain / f"{kind}sTr").mkdir(parents=True)
         nib.save(nib.Nifti1Image(np.ones((4, 4, 4), np.uint8), np.eye(4)), domain / f"{kind}.nii")
@@ -106,6 +106,7 @@ def _listing(folder: Path, volumes: int) -> Callable[[], Any]:
         entries.append({kind: f"{kind}sTr/{case}.nii" for kind in ("image", "label")})
         for path in entries[-1].values():
             (domain / path).symlink_to(domain / f"{path.split('s')[0]}.nii")
+        entries[-1]["voxels"] = {"1": 64}  # as an import writes it
     content = {"labels": {"0": "background", "1": "one"}, "training": entries}
     (domain / "dataset.json").write_text(json.dumps(content), encoding="utf-8")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import product
@@ -15,6 +14,7 @@ from nibabel.processing import resample_from_to
 from scipy.spatial.transform import Rotation
 
 from med3d_components.data.datalists import read_domain
+from med3d_components.data.dataset_json import read_dataset_json
 from med3d_components.data.domains import DomainFacts
 from med3d_components.prepare.decathlon import LabelledScan, write_domain
 
@@ -62,7 +62,7 @@ def nodules(source: str, out: str) -> None:
         out: folder for LIDC_NoduleCubes.
     """
     folder = Path(source)
-    entries = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))["nodules"]
+    entries = read_dataset_json(folder / "dataset.json")["nodules"]
     pairs = {Path(entry["image"]).name.partition(".")[0]: entry for entry in entries}
     scans = {name: partial(_read, folder / pair["image"], folder / pair["mask"]) for name, pair in pairs.items()}
     _write(Path(out, "LIDC_NoduleCubes"), LIDC, scans, "nodules")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import os
 import tempfile
 import zlib
@@ -17,6 +16,7 @@ from nibabel.affines import apply_affine
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from med3d_components.data.dataset_json import read_dataset_json
 from med3d_components.prepare.decathlon import LabelledScan, save_nifti
 from med3d_components.utils import write_json
 from scripts.samples.chest import paint_chest
@@ -77,7 +77,7 @@ def write_nodules(folder: str | os.PathLike[str], cases: int = 16, seed: int = 0
     folder = Path(folder)
     provenance = check_series(cases, seed)
     dataset = folder / "dataset.json"
-    if dataset.is_file() and provenance.items() <= json.loads(dataset.read_text(encoding="utf-8")).items():
+    if dataset.is_file() and provenance.items() <= read_dataset_json(dataset).items():
         return False
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(f"{folder} already holds other data; move it away or choose another folder.")

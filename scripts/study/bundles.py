@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections import Counter
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
+from med3d_components.data.dataset_json import read_dataset_json
 from med3d_components.utils.causes import root_cause
 from med3d_components.utils.command_line import check_known
 from med3d_components.utils.preflight import check_options
@@ -92,7 +92,7 @@ def equal_budget(epochs: int, val_interval: int, full_steps: int, steps: int) ->
 def is_synthetic(dataset_dir: Path) -> bool:
     """Tell whether a data set, or one of the domains in a folder, says that it is synthetic."""
     files = [dataset_dir / "dataset.json", *dataset_dir.glob("*/dataset.json")]
-    return any("synthetic" in json.loads(file.read_text(encoding="utf-8")) for file in files if file.is_file())
+    return any("synthetic" in read_dataset_json(file) for file in files if file.is_file())
 
 
 def sha256(path: Path) -> str | None:

@@ -1,4 +1,4 @@
-"""Forty mistakes that people make, each a real command line: one line says what to do, and nothing is changed."""
+"""Mistakes that people make, each a real command line: one line says what to do, and nothing is changed."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import nibabel as nib
+import numpy as np
 import pytest
 
+from med3d_components.utils import write_json
 from tests.bundles.workflow import configs, copy_bundle, leave_model
 from tests.conftest import ROOT, write_domain
 
@@ -46,6 +49,9 @@ FEW = {
         "pretrained_weights", "{work}/no.pt", r"Pre-trained weights .+ are neither .+"
     ),
     "a web page for a scan": Mistake("inference", ("--dataset_dir", "{work}/page.nii.gz"), r".*page\.nii\.gz.*"),
+    "a label that was moved": training(
+        "dataset_dir", "{work}/moved", r"case_2: its label .+case_2\.nii\.gz lies up to 25 mm off its image: .+"
+    ),
     "a limit on files": Mistake(
         "training", (), r"A checkpoint could not be written: the disk is full.+", (resource.RLIMIT_FSIZE, 1 << 20)
     ),
@@ -81,9 +87,19 @@ MANY = {
     "no scans": Mistake("inference", ("--dataset_dir", "{work}/empty"), r".+empty holds no volume; give .+"),
     "no such scan": Mistake("inference", ("--dataset_dir", "{work}/no.nii.gz"), r".*no\.nii\.gz.*"),
     "a broken dataset.json": training(
-        "dataset_dir", "{work}/json", r".+dataset\.json must be JSON with the entries .+"
+        "dataset_dir", "{work}/json", r".+dataset\.json must be JSON \(.+\); mend or replace it\."
     ),
     "a scan that is cut off": training("dataset_dir", "{work}/cut", r".+case_0\.nii\.gz is cut off or damaged: .+"),
+    "a label of another spacing": training(
+        "dataset_dir", "{work}/spacing", r"case_2: its label .+ lies up to .+ mm off its image: its voxels have 2 x .+"
+    ),
+    "labels of nothing": training("dataset_dir", "{work}/nothing", r"No training label of nothing has a voxel of .+"),
+    "a value that is not declared": training("dataset_dir", "{work}/value", r"label .+ holds the values 0, 7, .+"),
+    "a case that is listed twice": training(
+        "dataset_dir", "{work}/twice", r".+dataset\.json lists .+case_0.+ twice, .+"
+    ),
+    "a dataset.json of another kind": training("dataset_dir", "{work}/latin", r".+ is no text in Unicode .+"),
+    "a class that is called as a column": training("dataset_dir", "{work}/column", r".+ a class is called 'case', .+"),
     "one more in a worker": training(
         "dataset_dir", "{work}/cut", r".+case_0\.nii\.gz is cut off or damaged: .+", "--num_workers", "2"
     ),
@@ -149,10 +165,33 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
     for name in ("json", "cut"):
         shutil.copytree(data, work / name)
     (work / "json" / "dataset.json").write_text('{"labels": ')
+    write_wrong_sets(data, work)
     # Every case, since only some of them train.
     for path in (work / "cut" / "imagesTr").iterdir():
         path.write_bytes((data / "imagesTr" / "case_0.nii.gz").read_bytes()[:3000])
     return Workplace(bundle, data, work)
+
+
+def write_wrong_sets(data: Path, work: Path) -> None:
+    """Write data sets whose labels or lists are wrong."""
+    for name in ("moved", "spacing", "nothing", "value", "twice", "latin", "column"):
+        shutil.copytree(data, work / name)
+    outlined = np.asarray(nib.load(data / "labelsTr" / "case_2.nii.gz").dataobj)
+    wrong = {
+        "moved": (outlined, nib.affines.from_matvec(np.eye(3), [0, 25, 0]), [2]),
+        "spacing": (outlined, np.diag([2, 2, 2, 1]), [2]),
+        "nothing": (np.zeros_like(outlined), np.eye(4), range(4)),
+        "value": (7 * outlined, np.eye(4), [2]),
+    }
+    for name, (label, affine, cases) in wrong.items():
+        for case in cases:
+            nib.save(nib.Nifti1Image(label, affine), work / name / "labelsTr" / f"case_{case}.nii.gz")
+    content = json.loads((data / "dataset.json").read_text(encoding="utf-8"))
+    again = {part: f"{part}sTr/../{part}sTr/case_0.nii.gz" for part in ("image", "label")}
+    write_json(work / "twice" / "dataset.json", content | {"training": [*content["training"], again]})
+    write_json(work / "column" / "dataset.json", content | {"labels": {"0": "background", "1": "case"}})
+    text = json.dumps(content | {"name": "Möhre"}, ensure_ascii=False)
+    (work / "latin" / "dataset.json").write_bytes(text.encode("latin-1"))
 
 
 def run(mistake: Mistake, place: Workplace) -> subprocess.CompletedProcess[str]:

@@ -186,13 +186,13 @@ def test_a_network_of_one_channel_sees_the_chosen_one_and_hears_of_the_others(
 
 def test_channels_are_called_as_the_archives_call_them() -> None:
     brain = {"modality": {"0": "FLAIR", "1": "T1w", "2": "t1gd", "3": "T2w"}}
-    assert channel_names(brain, 4, None, "x") == ("FLAIR", "T1w", "t1gd", "T2w")
-    assert channel_names(brain, 1, 2, "x") == ("t1gd",)
-    assert channel_names({"channel_names": {"0": "CT"}}, 1, None, "x") == ("CT",)
-    assert channel_names({"modality": ["odd"]}, 1, None, "x") == ("image",)
+    assert channel_names(brain["modality"], 4, None, "x") == ("FLAIR", "T1w", "t1gd", "T2w")
+    assert channel_names(brain["modality"], 1, 2, "x") == ("t1gd",)
+    assert channel_names({"0": "CT"}, 1, None, "x") == ("CT",)
+    assert channel_names(["odd"], 1, None, "x") == ("image",)
     for wrong in ({"0": "a"}, {"0": "a", "2": "b"}, ["a", "b"], "CT"):
         with pytest.raises(ValueError, match=r"in_channels is 2, but x names the channels .*; correct one of both\."):
-            channel_names({"channel_names": wrong}, 2, None, "x")
+            channel_names(wrong, 2, None, "x")
 
 
 def test_channels_in_another_order_than_that_of_the_weights_are_refused(
@@ -217,7 +217,7 @@ def test_channels_in_another_order_than_that_of_the_weights_are_refused(
 def test_an_image_that_is_no_path_is_one_line(tmp_path: Path, make_domain: MakeDomain, wrong: Any) -> None:
     folder = make_domain(tmp_path / "a")
     edit(folder, training=[{"image": wrong, "label": "labelsTr/case_0.nii.gz"}] * 2)
-    with pytest.raises(ValueError, match=r"dataset\.json: 'image' must be a path, or a list of one for each channel"):
+    with pytest.raises(ValueError, match=r"each the path of a file, but one is .* 'image' may be a list"):
         SegmentationDatalist(folder)
 
 

@@ -117,6 +117,8 @@ def test_unknown_domains_are_answered_with_those_there_are(tmp_path: Path, make_
         ({"labels": {"0": "background"}}, "at least one class"),
         ({"training": []}, "lists 0 training volumes"),
         ({"training": [{"image": "./imagesTr/case_0.nii.gz"}] * 2}, "must have 'image' and 'label'"),
+        ({"labels": {"0": "background", "1": "case"}}, "a class is called 'case', as a column of the tables is"),
+        ({"labels": {"0": "background", "1": "liver", "2": "liver "}}, "two classes are called 'liver'"),
     ],
 )
 def test_a_wrong_dataset_json_says_what_is_wrong(
@@ -138,8 +140,8 @@ def test_wrong_folders_and_files_are_named(tmp_path: Path, make_domain: MakeDoma
     with pytest.raises(FileNotFoundError, match=r"labelsTr/case_1\.nii\.gz, the label of"):
         MultiDomainDatalist(tmp_path, "label")
     shape = make_domain(tmp_path / "shape")
-    nib.save(nib.Nifti1Image(np.zeros((4, 5, 6), np.uint8), np.eye(4)), shape / "labelsTr" / "case_1.nii.gz")
-    with pytest.raises(ValueError, match=r"has size \(24, 28, 20\), but its label .* has \(4, 5, 6\)"):
+    nib.save(nib.Nifti1Image(np.zeros((25, 28, 20), np.uint8), np.eye(4)), shape / "labelsTr" / "case_1.nii.gz")
+    with pytest.raises(ValueError, match=r"case_1: its label .*case_1.nii.gz lies up to 1 mm off its image: its 25 x"):
         MultiDomainDatalist(tmp_path, "shape")
 
 
@@ -179,7 +181,7 @@ def test_images_without_spacing_are_left_out_of_the_average_where_they_are_allow
         for kind in ("images", "labels"):
             image = nib.load(folder / f"{kind}Tr" / f"{case}.nii.gz")
             header = image.header.copy()
-            header["pixdim"][1:4] = 0
+            header["pixdim"][1:4], header["vox_offset"] = 0, 352
             content = header.binaryblock + bytes(4) + np.asarray(image.dataobj).tobytes(order="F")
             (folder / f"{kind}Tr" / f"{case}.nii.gz").write_bytes(gzip.compress(content))
 

@@ -28,7 +28,6 @@ from med3d_components.metrics import (
 from med3d_components.networks import Med3DDenseASPPNet
 from med3d_components.transforms import (
     CheckImaged,
-    CheckLabeld,
     EnsureSpacingd,
     FastClipIntensityPercentilesd,
     InvertToLabelsd,
@@ -144,7 +143,6 @@ def test_a_classification_is_scored_alike_on_the_device(device: str) -> None:
 
 TRANSFORMS: dict[str, Transform] = {
     "CheckImaged": CheckImaged("image"),
-    "CheckLabeld": CheckLabeld("label", 2),
     "EnsureSpacingd": EnsureSpacingd(BOTH, (1, 1, 1)),
     "FastClipIntensityPercentilesd": FastClipIntensityPercentilesd("image", 5, 95),
     "MedianSpacingd": MedianSpacingd(BOTH, (1.3, 1.3, 1.3)),

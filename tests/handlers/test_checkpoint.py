@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,34 @@ def test_the_best_network_is_kept_not_the_last(train: Train, tmp_path: Path) -> 
     assert last["best"] == {"score": 0.2, "epoch": 1}
     assert last["epoch"] == 3
     assert float(last["network"]["branches.liver.bias"][0]) != best
+
+
+def test_the_last_network_is_kept_while_nothing_can_be_scored(train: Train, tmp_path: Path) -> None:
+    engine = train([math.nan, math.nan])
+    checkpoint = engine.state.checkpoint
+    last = torch.load(tmp_path / "checkpoints" / "last.pt", weights_only=True)
+    assert bias(tmp_path / "models" / "model.pt") == float(last["network"]["branches.liver.bias"][0])
+    assert checkpoint.best["epoch"] == 0
+    assert checkpoint.evaluator.state.best_metric_epoch == -1  # what MONAI begins with, so that a score is the best
+    train([math.nan, 0.2, math.nan])
+    assert torch.load(tmp_path / "checkpoints" / "last.pt", weights_only=True)["best"] == {"score": 0.2, "epoch": 2}
+    assert bias(tmp_path / "models" / "model.pt") == bias_after(train, 2, tmp_path)
+
+
+def bias_after(train: Train, epochs: int, folder: Path) -> float:
+    train([0.1] * (epochs - 1) + [0.9])
+    return bias(folder / "models" / "model.pt")
+
+
+def test_weights_that_are_no_numbers_are_not_kept(train: Train, tmp_path: Path) -> None:
+    def diverged() -> Med3DNet:
+        network = Med3DNet({"liver": 2}, depth=10)
+        *_, parameter = network.parameters()
+        parameter.data.fill_(math.nan)
+        return network
+
+    train([math.nan], build=diverged)
+    assert not (tmp_path / "models" / "model.pt").exists()
 
 
 def test_models_holds_the_model_and_its_settings_alone(train: Train, tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_a_training_without_a_validation_claims_no_best(tmp_path: Path, caplog: 
     evaluator = engine(1)
     evaluator.state.best_metric_epoch = -1
     told = run(RunSummary(nn.Linear(1, 1), SETTINGS, "auto", "cpu", tmp_path, evaluator=evaluator), engine(1), caplog)
-    assert told["best"] == "no epoch was validated"
+    assert told["best"] == "no epoch has a score"
 
 
 def test_an_inference_tells_its_cases_and_nothing_of_epochs(caplog: pytest.LogCaptureFixture) -> None:

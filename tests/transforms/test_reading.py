@@ -8,9 +8,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from monai.transforms import Compose, Invertd, LoadImaged, Orientationd
+from monai.transforms import Compose, Invertd, LoadImaged, Orientationd, ResampleToMatchd
 
-from med3d_components.transforms import FastLoadImaged
+from med3d_components.transforms import EnsureSpacingd, FastLoadImaged, LoadLabeld
 from tests.data.dicom_files import write_series
 
 AFFINE = np.diag([-0.8, -0.8, 2.5, 1.0])
@@ -87,3 +87,73 @@ def test_what_follows_loading_can_be_inverted(tmp_path: Path) -> None:
     data = chain({"image": path})
     inverse = Invertd("image", transform=chain, orig_keys="image", nearest_interp=False, to_tensor=True)
     assert torch.equal(inverse(data)["image"], chain.transforms[0]({"image": path})["image"])
+
+
+def pair(folder: Path, label: Any, affine: Any = AFFINE, shape: tuple[int, ...] = (8, 7, 6)) -> dict[str, str]:
+    """Write an image, and a label that may lie elsewhere."""
+    image = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    nib.save(nib.Nifti1Image(label, affine), folder / "label.nii.gz")
+    return {"image": write(folder / "image.nii.gz", image), "label": str(folder / "label.nii.gz"), "case": "p_7"}
+
+
+LABEL = np.random.default_rng(1).integers(0, 3, (8, 7, 6)).astype(np.uint8)
+
+
+def test_a_label_on_its_image_is_the_one_that_monai_loads(tmp_path: Path) -> None:
+    item = pair(tmp_path, LABEL)
+    ours = LoadLabeld("label", num_classes=3)(item)["label"]
+    stock = LoadImaged("label", ensure_channel_first=True)(item)["label"]
+    assert torch.equal(ours.as_tensor(), stock.as_tensor())
+    assert torch.equal(ours.affine, stock.affine)
+    assert (ours.dtype, ours.is_contiguous()) == (torch.float32, True)
+    assert ours.meta["filename_or_obj"] == item["label"]
+
+
+@pytest.mark.parametrize("codes", ["LAS", "PIR", "SRA"])
+def test_a_turned_label_of_a_part_lies_where_monai_resamples_it(tmp_path: Path, codes: str) -> None:
+    turn = nib.orientations.ornt_transform(nib.io_orientation(AFFINE), nib.orientations.axcodes2ornt(codes))
+    part = nib.Nifti1Image(LABEL, AFFINE).slicer[1:6, 2:, :5].as_reoriented(turn)
+    item = pair(tmp_path, np.asarray(part.dataobj), part.affine)
+    chain = [LoadImaged(["image", "label"], ensure_channel_first=True)]
+    chain.append(ResampleToMatchd("label", key_dst="image", mode="nearest", padding_mode="zeros"))
+    stock = Compose(chain)(item)["label"]
+    ours = LoadLabeld("label", num_classes=3)(item)["label"]
+    assert torch.equal(ours.as_tensor(), stock.as_tensor())
+    assert ours.as_tensor().sum() == LABEL[1:6, 2:, :5].sum()
+
+
+def test_image_and_label_turn_alike_afterwards(tmp_path: Path) -> None:
+    half = nib.as_closest_canonical(nib.Nifti1Image(LABEL, AFFINE).slicer[:4])
+    item = pair(tmp_path, np.asarray(half.dataobj), half.affine)
+    chain = [LoadLabeld("label", 3), FastLoadImaged("image", ensure_channel_first=True)]
+    sample = Compose([*chain, Orientationd(["image", "label"], "RAS", labels=None)])(item)
+    assert sample["image"].shape == sample["label"].shape
+    assert torch.equal(sample["image"].affine, sample["label"].affine)
+    canonical = np.asarray(nib.as_closest_canonical(nib.Nifti1Image(LABEL, AFFINE)).dataobj)
+    canonical[:4] = 0  # of the image's axes, the first points to the left
+    np.testing.assert_array_equal(sample["label"][0], canonical)
+
+
+@pytest.mark.parametrize("num_classes", [3, {"a": 3, "b": 2}])
+def test_a_label_that_is_none_of_its_image_or_domain_is_refused(tmp_path: Path, num_classes: Any) -> None:
+    load = LoadLabeld("label", num_classes)
+    item = {**pair(tmp_path, LABEL), "domain": "a"}
+    load(item)
+    label = LABEL.copy()
+    label[0, 0, 0] = 3
+    with pytest.raises(ValueError, match=r"label .*label\.nii\.gz holds the values 0, 1, 2, 3, but .* declares 0 to 2"):
+        load({**pair(tmp_path, label), "domain": "a"})
+    with pytest.raises(ValueError, match=r"p_7: its label .*label\.nii\.gz lies up to 3 mm off its image: it is moved"):
+        load({**pair(tmp_path, LABEL, nib.affines.from_matvec(np.eye(3), [3, 0, 0]) @ AFFINE), "domain": "a"})
+
+
+def test_a_label_gets_the_assumed_voxel_size_of_its_image(tmp_path: Path) -> None:
+    item = pair(tmp_path, LABEL)
+    content = bytearray(gzip.decompress(Path(item["image"]).read_bytes()))
+    content[80:92] = bytes(12)  # pixdim
+    Path(item["image"]).write_bytes(gzip.compress(content))
+    chain = [LoadLabeld("label", 3), FastLoadImaged("image", ensure_channel_first=True, need_spacing=False)]
+    sample = Compose([*chain, EnsureSpacingd(["image", "label"], (2, 3, 4))])(item)
+    assert sample["image"].pixdim.tolist() == sample["label"].pixdim.tolist() == [2, 3, 4]
+    assert torch.equal(sample["image"].affine, sample["label"].affine)
+    np.testing.assert_array_equal(sample["label"][0], LABEL)

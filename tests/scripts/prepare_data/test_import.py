@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import nibabel as nib
@@ -9,7 +10,16 @@ import numpy as np
 import pytest
 from monai.transforms import LoadImage
 
-from tests.scripts.prepare_data.conftest import contents, last_line, mask, volume, write_lasc, write_lits, write_nrrd
+from tests.scripts.prepare_data.conftest import (
+    contents,
+    last_line,
+    mask,
+    volume,
+    write_affine,
+    write_lasc,
+    write_lits,
+    write_nrrd,
+)
 
 
 @pytest.mark.parametrize("command", ["sample", "msd", "lasc", "lits", "segmentation", "visceral", "lidc"])
@@ -81,14 +91,29 @@ def test_scaled_files_become_float_with_the_scale_applied(run, tmp_path):
 
 def test_importing_the_same_again_does_nothing_and_another_source_is_refused(run, tmp_path):
     write_lits(tmp_path / "raw", 1, 2)
-    write_lits(tmp_path / "other", 1, 2)
     run("lits", tmp_path / "raw", tmp_path / "data")
-    code, out, _ = run("lits", tmp_path / "raw", tmp_path / "data")
-    assert code == 0
-    assert "is already there" in out
-    code, _, err = run("lits", tmp_path / "other", tmp_path / "data")
+    shutil.copytree(tmp_path / "raw", tmp_path / "copy")
+    for source in ("raw", "copy"):
+        code, out, _ = run("lits", tmp_path / source, tmp_path / "data")
+        assert code == 0
+        assert "is already there" in out
+    for path in (tmp_path / "copy").rglob("*.nii"):
+        write_affine(path, np.diag([-0.7, 0.8, 2.5, 1]))
+    code, _, err = run("lits", tmp_path / "copy", tmp_path / "data")
     assert code == 1
-    assert "Task03_Liver already holds other data" in err
+    assert "Task03_Liver already holds other data: none of its cases was made of one of these files" in err
+
+
+def test_a_mended_label_is_taken_over_and_named(run, tmp_path):
+    write_lasc(tmp_path / "raw", "A1", "B2")
+    run("lasc", tmp_path / "raw", tmp_path / "data")
+    mended = np.roll(mask(), 1, axis=0)
+    write_nrrd(tmp_path / "raw" / "B2" / "laendo.nrrd", mended)
+    code, out, _ = run("lasc", tmp_path / "raw", tmp_path / "data")
+    assert code == 0
+    assert "Renewed, since files have changed: B2." in out
+    label = nib.load(tmp_path / "data" / "LASC2018_LeftAtrium" / "labelsTr" / "B2.nii.gz")
+    np.testing.assert_array_equal(label.dataobj, mended > 0)
 
 
 @pytest.mark.parametrize("command", ["lasc", "lits"])
@@ -122,7 +147,7 @@ def test_two_patients_of_one_name_are_refused(run, tmp_path):
 
 
 def break_shape(folder):
-    write_nrrd(folder / "laendo.nrrd", mask((6, 8, 4)))
+    write_nrrd(folder / "laendo.nrrd", mask((6, 8, 6)))
 
 
 def break_origin(folder):
@@ -140,8 +165,8 @@ def break_file(folder):
 @pytest.mark.parametrize(
     ("break_it", "message"),
     [
-        (break_shape, r"has shape \(6, 8, 5\), but .*B2/laendo.nrrd has \(6, 8, 4\); copy both anew"),
-        (break_origin, r"B2/laendo.nrrd differ in spacing, direction or origin; copy both anew"),
+        (break_shape, r"B2/laendo.nrrd lies up to 1.25 mm off its image: its 6 x 8 x 6 voxels reach outside"),
+        (break_origin, r"B2: its label .*B2/laendo.nrrd lies up to 1 mm off its image: it is moved"),
         (break_values, r"B2/laendo.nrrd has the values \[7\], but should have \[0, 255\]; copy both anew"),
         (break_file, r"B2/laendo.nrrd is not a readable volume .*; replace or convert it"),
     ],

@@ -139,7 +139,7 @@ def test_voxels_of_another_shape_are_no_matter_of_the_header(run, tmp_path):
     nib.save(nib.Nifti1Image(mask((6, 8, 4), value=1), np.eye(4)), batch(tmp_path, 1))
     code, _, err = run("lits", tmp_path / "raw", tmp_path / "data")
     assert code == 1
-    assert f"but {batch(tmp_path, 1)} has (6, 8, 4); copy both anew" in last_line(err)
+    assert f"liver_1: its label {batch(tmp_path, 1)} lies up to" in last_line(err)
 
 
 @pytest.mark.parametrize("size", [90, 400])

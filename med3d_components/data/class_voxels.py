@@ -1,0 +1,129 @@
+"""How many voxels each class has in the labels of a training set, told by its import or counted once and kept."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from med3d_components.data.dataset_json import Entry
+from med3d_components.data.labels import check_values, count_voxels
+from med3d_components.utils.files import write_json
+from med3d_components.utils.machine import default_workers
+
+__all__ = ["Voxels", "check_foreground", "class_voxels"]
+
+logger = logging.getLogger(__name__)
+
+Voxels = Mapping[int, int]
+"""Value of a label to its number of voxels; those of value 0 may be left out."""
+KEPT = ".voxels.json"
+"""File in the folder of a training set that holds what was counted, so that the next training need not."""
+
+
+def class_voxels(path: Path, entries: Sequence[Entry], num_classes: int) -> list[Voxels]:
+    """Return the voxels per class of each label, and check that these are classes.
+
+    They are those that ``dataset.json`` gives, unless the label is newer; or those that an earlier call has counted in
+    the same file, by size and time of change; else the label is read.
+
+    Args:
+        path: of the ``dataset.json``; what is counted is kept beside it, if the folder can be written.
+        entries: whose labels are meant.
+        num_classes: number of classes, background included.
+
+    Raises:
+        ValueError: if a label holds a value that is no class, or cannot be read.
+
+    Example:
+        >>> path = Path("3DSeg-8/Task09_Spleen/dataset.json")
+        >>> class_voxels(path, [Entry((Path(),), path.parent / "labelsTr/case_0.nii.gz")], num_classes=2)
+        [{0: 12440, 1: 1000}]
+    """
+    kept, states = _read(path.with_name(KEPT)), [_state(path, entry.label, num_classes) for entry in entries]
+    written = path.stat().st_mtime_ns
+    found: dict[int, Voxels] = {}
+    for index, (entry, state) in enumerate(zip(entries, states, strict=True)):
+        if entry.voxels is not None and entry.label.stat().st_mtime_ns <= written:
+            found[index] = entry.voxels
+        elif state in kept:
+            found[index] = kept[state]
+    missing = [index for index in range(len(entries)) if index not in found]
+    if missing:
+        found |= zip(missing, _count([entries[index].label for index in missing], num_classes), strict=True)
+        kept |= {states[index]: found[index] for index in missing}
+        with suppress(OSError):  # a folder that may only be read
+            write_json(path.with_name(KEPT), {state: kept[state] for state in states if state in kept})
+    for index, entry in enumerate(entries):
+        check_values(np.array([0, *found[index]]), num_classes, entry.label)
+    return [found[index] for index in range(len(entries))]
+
+
+def check_foreground(
+    name: str, classes: Sequence[str], training: Iterable[Voxels], validation: Iterable[Voxels]
+) -> None:
+    """Refuse labels without foreground, and warn where none validates or a class has no voxel.
+
+    Args:
+        name: of the training set, for the message.
+        classes: names, background first.
+        training: voxels per class of each training label.
+        validation: the same for validation.
+
+    Raises:
+        ValueError: if no training label has a voxel of any class.
+    """
+    trained, validated = (_sum(labels) for labels in (training, validation))
+    if not trained:
+        wanted = " or ".join(classes[1:])
+        raise ValueError(f"No training label of {name} has a voxel of {wanted}; give labels that outline something.")
+    if not validated:
+        logger.warning(
+            "No validation label of %s has a voxel of any class: nothing can be scored, and the last weights are kept; "
+            "take another --split_seed or a larger --val_fraction.",
+            name,
+        )
+    without = [repr(classes[value]) for value in range(1, len(classes)) if not (trained + validated)[value]]
+    if without:
+        logger.warning("No label of %s has a voxel of %s, which dataset.json declares.", name, ", ".join(without))
+
+
+def _sum(labels: Iterable[Voxels]) -> Counter[int]:
+    """Return the voxels of each class that has any, without the background."""
+    total: Counter[int] = Counter()
+    for label in labels:
+        total.update(label)
+    return Counter({value: number for value, number in total.items() if value > 0 and number > 0})
+
+
+def _count(labels: Sequence[Path], num_classes: int) -> list[Voxels]:
+    logger.info("The voxels of %d labels are counted, once.", len(labels))
+    count = partial(count_voxels, num_classes=num_classes)
+    with ThreadPoolExecutor(default_workers()) as pool:
+        # `disable=None`: no bar unless a person looks.
+        return list(tqdm(pool.map(count, labels), desc="labels", total=len(labels), unit="file", disable=None))
+
+
+def _state(path: Path, label: Path, num_classes: int) -> str:
+    """Return what the voxels of a label are kept under: they are others if any of it changes."""
+    found = label.stat()
+    name = label.relative_to(path.parent) if label.is_relative_to(path.parent) else label
+    return f"{name.as_posix()} {found.st_size} {found.st_mtime_ns} {num_classes}"
+
+
+def _read(path: Path) -> dict[str, Voxels]:
+    """Return what was kept, nothing if it is damaged."""
+    try:
+        content: Any = json.loads(path.read_text(encoding="utf-8"))
+        return {state: {int(value): int(n) for value, n in label.items()} for state, label in content.items()}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
