@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 from ignite.engine import Engine
 from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedEvaluator
+from monai.utils import ensure_tuple
 
 from med3d_components import __version__
 from med3d_components.data.dataset import DataError
@@ -92,7 +93,7 @@ class ScanJob(Job):
     is not of this program, and the scan fails.
 
     Args:
-        items: the scans, each with "image" and "case".
+        items: the scans, each with "image", a path or a list of one per channel, and "case".
         dataset_dir: what was listed.
         output_dir: folder of the results.
         partial_dir: folder in it into which the files of the scan at hand are written.
@@ -151,7 +152,7 @@ class ScanJob(Job):
             reason = "is in the way, and scans.csv does not name it as a result; move it, or name another output_dir."
             return self.fail(case, f"{self.folder / strange[0]} {reason}")
         self._set_aside(case)
-        head = {"case": case, "image": self.items[case]["image"]}
+        head = {"case": case, "image": _image(self.items[case])}
         done = {**head, "fingerprint": self._fingerprint(self.items[case]), **row, "files": _join(names)}
         # Known as this program's, should the next lines be the last.
         self._write(case, {**head, "error": "The run was stopped before its end.", "files": done["files"]})
@@ -166,7 +167,7 @@ class ScanJob(Job):
         self._claim()
         self._set_aside(case)
         super().fail(case, reason)
-        self._write(case, {"case": case, "image": self.items[case]["image"], "error": reason})
+        self._write(case, {"case": case, "image": _image(self.items[case]), "error": reason})
 
     def finish(self) -> None:
         """End the job, and let other runs write into the folder.
@@ -191,12 +192,12 @@ class ScanJob(Job):
         except Timeout:
             raise ValueError(f"Another run writes into {self.folder}; wait for its end, or name another one.") from None
         # A scan that failed may have another name now, as a DICOM series that was repaired.
-        images = {item["image"] for item in self.items.values()}
+        images = {_image(item) for item in self.items.values()}
         earlier = self._read().items()
         self.rows = {case: row for case, row in earlier if not (row.get("error") and row["image"] in images)}
         for case, reason in self.failures.items():
             self._set_aside(case)
-            self._write(case, {"case": case, "image": self.items[case]["image"], "error": reason})
+            self._write(case, {"case": case, "image": _image(self.items[case]), "error": reason})
 
     def _set_aside(self, case: str) -> None:
         """Move the files of an earlier result to another folder."""
@@ -295,6 +296,11 @@ class ScanEvaluator(SupervisedEvaluator):
                 self.job.fail(case, reason)
         engine.state.batch, engine.state.output = [], []
         return engine.state.output
+
+
+def _image(item: Mapping[str, Any]) -> str:
+    """Return the path of a scan for the table; of several files, one for each channel, all of them."""
+    return "; ".join(map(str, ensure_tuple(item["image"])))
 
 
 def _join(names: Sequence[str]) -> str:

@@ -46,7 +46,7 @@ def class_voxels(path: Path, entries: Sequence[Entry], num_classes: int) -> list
 
     Example:
         >>> path = Path("3DSeg-8/Task09_Spleen/dataset.json")
-        >>> class_voxels(path, [Entry(Path(), path.parent / "labelsTr/case_0.nii.gz")], num_classes=2)
+        >>> class_voxels(path, [Entry((Path(),), path.parent / "labelsTr/case_0.nii.gz")], num_classes=2)
         [{0: 12440, 1: 1000}]
     """
     kept, states = _read(path.with_name(KEPT)), [_state(path, entry.label, num_classes) for entry in entries]

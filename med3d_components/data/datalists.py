@@ -10,12 +10,13 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from med3d_components.data.channels import channel_names, split_channel, wrong_channels
 from med3d_components.data.class_voxels import Voxels, check_foreground, class_voxels
 from med3d_components.data.dataset_json import Entry, read_segmentations
 from med3d_components.data.domains import DOMAINS_3DSEG8
@@ -23,7 +24,7 @@ from med3d_components.data.duplicates import check_listed_once, warn_of_copies
 from med3d_components.data.labels import check_label
 from med3d_components.data.plausible import label_volumes
 from med3d_components.data.splits import draw_key, draw_split, take_share
-from med3d_components.data.volumes import Header, case_name, list_scans, open_scan, read_header
+from med3d_components.data.volumes import Header, case_name, channel_files, list_scans, open_scan, read_header
 from med3d_components.utils import as_flag
 
 __all__ = ["Case", "Domain", "ImageDatalist", "MultiDomainDatalist", "SegmentationDatalist", "read_domain"]
@@ -35,22 +36,34 @@ AVERAGES: dict[str, Callable[..., Any]] = {"median": np.median, "mean": np.mean}
 
 @dataclass(frozen=True)
 class Case:
-    """One labelled volume: its name, its files, what their header says, and the voxels of each class."""
+    """One labelled volume: its name, its files, what their header says, and the voxels of each class.
+
+    Several images are its channels.
+    """
 
     name: str
-    image: Path
+    images: tuple[Path, ...]
     label: Path
     header: Header
     voxels: Voxels
 
+    @property
+    def image(self) -> Path:
+        """The first image, by which messages call the case."""
+        return self.images[0]
+
 
 @dataclass(frozen=True)
 class Domain:
-    """One labelled dataset: its name, class names (background first), channel of a 4-D image, and cases."""
+    """One labelled dataset: its name, class names (background first), channel of a 4-D image, and cases.
+
+    ``channel`` is None where the network sees all channels, whose names are ``channel_names``.
+    """
 
     name: str
     classes: tuple[str, ...]
     channel: int | None
+    channel_names: tuple[str, ...]
     cases: tuple[Case, ...]
 
     def split(self, val_fraction: float, seed: int, train_share: float = 1) -> tuple[list[Case], list[Case]]:
@@ -91,14 +104,18 @@ class SegmentationDatalist(_Datalist):
         merge_classes: whether every class counts as the first one, as the tumours of LiTS do as liver.
         train_share: share of the training cases that is used, at least one case; spacing and roi_size are theirs.
         default_classes: with them the folder need not exist; there is nothing but these classes then.
+        in_channels: of the network. With several, images have as many: on their fourth axis, or each in a file, which
+            ``dataset.json`` lists or which are called ``CASE_0000``, ``CASE_0001`` and so on.
+        trained_channels: names of the channels that the weights know, see :func:`channel_names`.
 
     Attributes:
         name: of the folder.
         classes: names, background first; two if they are merged.
         label_values: number of values in the label files.
         merged: whether classes are merged.
-        channel: that is used of 4-D images, None if all are 3-D.
-        training: items ``{"image", "label", "case"}``.
+        channel: that a network of one channel sees of images with several, None if all have what it sees.
+        channel_names: of the channels that the network sees, see :func:`channel_names`.
+        training: items ``{"image", "label", "case"}``; of several files, "image" is a list.
         validation: the same for validation.
         split: names of the training and of the validation cases.
         spacing: average spacing in mm of the training images (Med3D, section 3.1), axes as in RAS.
@@ -127,6 +144,8 @@ class SegmentationDatalist(_Datalist):
         merge_classes: bool | str = False,
         train_share: float = 1,
         default_classes: Sequence[str] | None = None,
+        in_channels: int = 1,
+        trained_channels: Sequence[str] | None = None,
     ) -> None:
         if average not in AVERAGES:
             raise ValueError(f"average is {average!r}, but must be one of {', '.join(AVERAGES)}.")
@@ -134,13 +153,13 @@ class SegmentationDatalist(_Datalist):
         if default_classes is not None and not Path(dataset_dir).exists():
             self.classes = list(default_classes)
             return
-        domain = read_domain(Path(dataset_dir).resolve(), need_spacing)
+        domain = read_domain(Path(dataset_dir).resolve(), need_spacing, in_channels, trained_channels)
         training, validation = domain.split(val_fraction, seed, train_share)
         self.name = domain.name
         self.merged = as_flag("merge_classes", merge_classes)
         self.label_values = len(domain.classes)
         self.classes = list(domain.classes[:2] if self.merged else domain.classes)
-        self.channel = domain.channel
+        self.channel, self.channel_names = domain.channel, list(domain.channel_names)
         self.training, self.validation = [_item(case) for case in training], [_item(case) for case in validation]
         self.split = {"training": [case.name for case in training], "validation": [case.name for case in validation]}
         voxels = [[case.voxels for case in cases] for cases in (training, validation)]
@@ -262,17 +281,22 @@ class ImageDatalist:
         self.training, self.validation = items_of["training"] * draws, items_of["validation"]
 
 
-def read_domain(folder: Path, need_spacing: bool = True) -> Domain:
+def read_domain(
+    folder: Path, need_spacing: bool = True, in_channels: int = 1, trained_channels: Sequence[str] | None = None
+) -> Domain:
     """Read one Decathlon-style folder and check all that its files' headers tell, and the values of its labels.
 
     Args:
         folder: with a ``dataset.json``.
         need_spacing: whether a volume without a valid spacing is an error.
+        in_channels: of the network.
+        trained_channels: see :func:`channel_names`.
 
     Raises:
         FileNotFoundError: if the folder, its ``dataset.json``, an image or a label does not exist.
         ValueError: if the folder's name holds a dot, ``dataset.json`` is not valid or lists a case twice, fewer than
-            two volumes have labels, or a label does not lie on its image or holds a value that is no class.
+            two volumes have labels, an image has not the channels of the network, or a label does not lie on its image
+            or holds a value that is no class.
     """
     path = folder / "dataset.json"
     if not path.is_file():
@@ -284,16 +308,19 @@ def read_domain(folder: Path, need_spacing: bool = True) -> Domain:
     listed = read_segmentations(path)
     if (count := len(listed.entries)) < 2:
         raise ValueError(f"{path} lists {count} training volumes; at least 2 are needed, one to validate on.")
-    check_listed_once(path, listed.entries)
-    headers = [_read_header(path, entry, need_spacing) for entry in listed.entries]
-    voxels = class_voxels(path, listed.entries, len(listed.classes))
+    entries = [replace(entry, images=_images(path, entry, in_channels)) for entry in listed.entries]
+    check_listed_once(path, entries)
+    headers = [_read_header(path, entry, need_spacing) for entry in entries]
+    voxels = class_voxels(path, entries, len(listed.classes))
     cases = tuple(
-        Case(case_name(entry.image), entry.image, entry.label, header, number)
-        for entry, header, number in zip(listed.entries, headers, voxels, strict=True)
+        Case(_case_name(entry), entry.images, entry.label, header, number)
+        for entry, header, number in zip(entries, headers, voxels, strict=True)
     )
     warn_of_copies(case.image for case in cases)
     warn_of_copies(case.label for case in cases if any(number for value, number in case.voxels.items() if value > 0))
-    return Domain(folder.name, listed.classes, _channel(path, listed.channel, cases), cases)
+    channel = _channel(path, listed.channel, cases, in_channels)
+    names = channel_names(listed.channel_names, in_channels, channel, path, trained_channels)
+    return Domain(folder.name, listed.classes, channel, names, cases)
 
 
 def _find_domains(dataset_dir: Path, names: str | Sequence[str] | None) -> list[Path]:
@@ -321,36 +348,66 @@ def _find_domains(dataset_dir: Path, names: str | Sequence[str] | None) -> list[
     return [folders[name] for name in sorted(set(wanted))]
 
 
+def _case_name(entry: Entry) -> str:
+    return case_name(entry.label if len(entry.images) > 1 else entry.image)
+
+
+def _images(path: Path, entry: Entry, in_channels: int) -> tuple[Path, ...]:
+    """Return the files of an image: those that are listed, or the numbered ones of its channels beside it."""
+    image, *more = entry.images
+    if more or (image.exists() and (in_channels == 1 or read_header(image, False).channels > 1)):
+        return entry.images
+    if not (found := channel_files(image)):
+        return entry.images
+    case = split_channel(case_name(image))[0]
+    numbers = [split_channel(case_name(file))[1] or 0 for file in found]
+    if reason := wrong_channels(case, numbers, in_channels if in_channels > 1 else len(found)):
+        raise ValueError(f"{path}: {reason}")
+    return tuple(found)
+
+
 def _read_header(path: Path, entry: Entry, need_spacing: bool) -> Header:
     """Return the header of an image whose label lies on it."""
     if not entry.label.is_file():
         raise FileNotFoundError(
             f"{entry.label}, the label of {entry.image}, does not exist; add it or drop the entry in {path}."
         )
-    image, label = (open_scan(file, need_spacing=need_spacing) for file in (entry.image, entry.label))
-    check_label(image, label, case_name(entry.image))
-    return read_header(entry.image, need_spacing)
+    image, label = (open_scan(files, need_spacing=need_spacing) for files in (entry.images, entry.label))
+    check_label(image, label, _case_name(entry))
+    return read_header(entry.images, need_spacing)
 
 
-def _channel(path: Path, named: int | None, cases: Sequence[Case]) -> int | None:
-    """Return the channel of 4-D images, from ``dataset.json`` or else from the table of 3DSeg-8; None for 3-D ones."""
-    multiple = [case for case in cases if case.header.channels > 1]
-    if not multiple:
+def _channel(path: Path, named: int | None, cases: Sequence[Case], in_channels: int) -> int | None:
+    """Return the channel that a network of one sees, from ``dataset.json`` or else from the table of 3DSeg-8.
+
+    None if all images have what the network sees.
+    """
+    other = [case for case in cases if case.header.channels != in_channels]
+    if not other:
         return None
+    counts = f"{other[0].image} has {_count(other[0].header.channels)}"
+    if in_channels > 1:
+        raise ValueError(f"{counts}, but in_channels is {in_channels}; give each case as many, or leave it out.")
     known = DOMAINS_3DSEG8.get(path.parent.name)
     if known is None and named is None:
-        channels = f"{multiple[0].image} has {multiple[0].header.channels} channels"
-        raise ValueError(f'{channels}; say which to use, as "channel": N in {path}.')
+        every = f"train a segmentation on all by --in_channels {other[0].header.channels}"
+        raise ValueError(f'{counts}; say which to use, as "channel": N in {path}, or {every}.')
     channel = known.channel if known and named is None else int(named or 0)
-    for case in multiple:
+    for case in other:
         if channel >= case.header.channels:
-            channels = f"{case.image} has {case.header.channels} channels"
-            raise ValueError(f"{channels}, so there is no channel {channel}; see {path}.")
+            raise ValueError(
+                f"{case.image} has {_count(case.header.channels)}, so there is no channel {channel}; see {path}."
+            )
     return channel
 
 
-def _item(case: Case) -> dict[str, str]:
-    return {"image": str(case.image), "label": str(case.label), "case": case.name}
+def _count(channels: int) -> str:
+    return "1 channel" if channels == 1 else f"{channels} channels"
+
+
+def _item(case: Case) -> dict[str, Any]:
+    image, *more = (str(path) for path in case.images)
+    return {"image": [image, *more] if more else image, "label": str(case.label), "case": case.name}
 
 
 def _name(case: Case) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from monai.data import Dataset
 from monai.transforms import Randomizable
+from monai.utils import ensure_tuple
 
 from med3d_components.data.cache import CachedTransform
 from med3d_components.utils.causes import root_cause, root_line
@@ -24,7 +25,7 @@ class ScanDataset(Dataset):
     """MONAI's Dataset that also takes ``(index, seed)`` and then draws its random transforms from that seed.
 
     Args:
-        data: items, dictionaries with an entry "image" (a path) and more.
+        data: items, dictionaries with an entry "image" (a path, or a list of one per channel) and more.
         transform: what is applied to an item.
         seed: with it, a plain index draws the same each time: what a validation needs whose transforms are random.
         cache_dir: folder that keeps what comes before the first random transform, see :class:`CachedTransform`; None
@@ -68,8 +69,9 @@ class ScanDataset(Dataset):
             return super()._transform(index) if self.cached is None else self.cached(self.data[index])
         except Exception as error:
             cause, message = root_cause(error), root_line(error)
-            path = str(self.data[index].get("image"))
+            paths = [str(path) for path in ensure_tuple(self.data[index].get("image"))]
             if isinstance(cause, EOFError | zlib.error):
-                message = f"{path} is cut off or damaged ({message.rstrip('.')}); copy it anew."
+                message = f"{paths[0]} is cut off or damaged ({message.rstrip('.')}); copy it anew."
             # `from None`: MONAI's chain repeats the cause once per nested transform.
-            raise DataError(message if path in message else f"{path}: {message}") from None
+            named = any(path in message for path in paths)
+            raise DataError(message if named else f"{', '.join(paths)}: {message}") from None

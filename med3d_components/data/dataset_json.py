@@ -34,18 +34,27 @@ SHOWN = 80
 class Entry:
     """One case of a ``dataset.json``: its files, and its voxels per class if they are known, class 0 left out."""
 
-    image: Path
+    images: tuple[Path, ...]
     label: Path
     voxels: Mapping[int, int] | None = None
+
+    @property
+    def image(self) -> Path:
+        """The first image, by which messages call the case; several are its channels."""
+        return self.images[0]
 
 
 @dataclass(frozen=True)
 class SegmentationList:
-    """What a ``dataset.json`` of segmentations says: class names, background first, the channel to use, and cases."""
+    """What a ``dataset.json`` of segmentations says: class names, background first, the channel to use, and cases.
+
+    ``channel_names`` is what it calls the channels, unchecked, see :func:`channel_names`.
+    """
 
     classes: tuple[str, ...]
     channel: int | None
     entries: tuple[Entry, ...]
+    channel_names: Any = None
 
 
 def read_dataset_json(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -104,7 +113,8 @@ def read_segmentations(path: str | os.PathLike[str]) -> SegmentationList:
     training = content["training"]
     if not isinstance(training, list):
         raise ValueError(f"{path}: 'training' must be a list of cases, but is {_short(training)}.")
-    return SegmentationList(classes, channel, tuple(_entry(path, entry) for entry in training))
+    names = content.get("channel_names", content.get("modality"))
+    return SegmentationList(classes, channel, tuple(_entry(path, entry) for entry in training), names)
 
 
 def check_classes(classes: Sequence[str], source: object) -> None:
@@ -180,13 +190,15 @@ def _classes(path: Path, labels: Any) -> tuple[str, ...]:
 
 def _entry(path: Path, entry: Any) -> Entry:
     image, label = (entry.get("image"), entry.get("label")) if isinstance(entry, dict) else (None, None)
-    if not (_is_path(image) and _is_path(label)):
+    images = image if isinstance(image, list) else [image]
+    if not (images and all(map(_is_path, images)) and _is_path(label)):
         raise ValueError(
             f"{path}: a training entry must have 'image' and 'label', each the path of a file, but one is "
-            f"{_short(entry)}."
+            f"{_short(entry)}; 'image' may be a list of one for each channel."
         )
     voxels = _voxels(entry.get("voxels"))
-    return Entry(path_on_disk(path.parent / str(image)), path_on_disk(path.parent / str(label)), voxels)
+    files = tuple(path_on_disk(path.parent / name) for name in map(str, images))
+    return Entry(files, path_on_disk(path.parent / str(label)), voxels)
 
 
 def _is_path(value: Any) -> bool:

@@ -34,7 +34,7 @@ def check_listed_once(path: Path, entries: Sequence[Entry]) -> None:
         ValueError: naming what is there twice.
 
     Example:
-        >>> twice = [Entry(Path("a.nii"), Path("l/a.nii")), Entry(Path("b/../a.nii"), Path("l/b.nii"))]
+        >>> twice = [Entry((Path("a.nii"),), Path("l/a.nii")), Entry((Path("b/../a.nii"),), Path("l/b.nii"))]
         >>> check_listed_once(Path("dataset.json"), twice)
         Traceback (most recent call last):
         ...
@@ -42,7 +42,7 @@ def check_listed_once(path: Path, entries: Sequence[Entry]) -> None:
     """
     files: dict[str, Path] = {}
     resolve = cache(Path.resolve)
-    for file in [file for entry in entries for file in (entry.image, entry.label)]:
+    for file in [file for entry in entries for file in (*entry.images, entry.label)]:
         # Not a file's own link: git-annex links all files of equal content, such as empty labels, to one.
         real = normalize("NFC", str(resolve(file.parent) / file.name))
         if real in files:

@@ -22,7 +22,16 @@ from nibabel.openers import ImageOpener
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
-__all__ = ["MAX_MM", "MIN_MM", "NiftiGeometry", "check_affine", "is_spacing", "nifti_geometry", "read_nifti_header"]
+__all__ = [
+    "MAX_MM",
+    "MIN_MM",
+    "NiftiGeometry",
+    "check_affine",
+    "corner_distance",
+    "is_spacing",
+    "nifti_geometry",
+    "read_nifti_header",
+]
 
 MIN_MM, MAX_MM = 0.001, 100.0
 """Least and greatest voxel size that is taken for one."""
@@ -139,6 +148,28 @@ def check_affine(path: str | os.PathLike[str], affine: Affine, source: str = "it
         raise ValueError(f"{path} has no three different directions, or no origin; repair {source}.")
 
 
+def corner_distance(one: Affine, other: Affine, shape: tuple[int, ...]) -> float:
+    """Return how far, in mm, two affines put a corner of a volume apart; 0 where it is at most a tenth of a voxel.
+
+    Args:
+        one: (4, 4), from voxel to mm.
+        other: likewise.
+        shape: voxels of the volume.
+
+    Example:
+        >>> corner_distance(np.eye(4), np.diag([1.0, 1.0, 1.5, 1.0]), (10, 10, 20))
+        9.75
+    """
+    if np.array_equal(one, other):
+        return 0.0
+    corners = list(product(*[(-0.5, length - 0.5) for length in shape]))
+    here, there = apply_affine(one, corners), apply_affine(other, corners)
+    voxels = np.abs(apply_affine(np.linalg.inv(one), there) - corners)
+    if (voxels <= FORMS_DIFFER).all():  # false for NaN
+        return 0.0
+    return float(np.linalg.norm(here - there, axis=1).max())
+
+
 def is_spacing(values: Any) -> bool:
     """Tell whether values are lengths, of any sign: finite and not 0."""
     values = np.asarray(values, dtype=float)
@@ -152,7 +183,7 @@ def _choose(
     if header["sform_code"] > 0:
         sform = header.get_sform()
         other, nearest, contradicting = _other_form(header, sform)
-        far = _distance(scale @ nearest, scale @ other, shape)
+        far = corner_distance(scale @ nearest, scale @ other, shape)
         warnings = [f"{path}: the {contradicting} in its header lies up to {far:.3g} mm off its sform, which is taken."]
         return scale @ sform, "sform", tuple(warnings if far > 0 else ())
     if header["qform_code"] > 0:
@@ -184,18 +215,6 @@ def _qform(header: Any) -> Affine:
         return np.asarray(usable.get_qform(), dtype=float)
     except (ValueError, HeaderDataError):
         return np.full((4, 4), np.nan)
-
-
-def _distance(one: Affine, other: Affine, shape: tuple[int, ...]) -> float:
-    """Return how far, in mm, two affines put a corner apart; 0 if it is nowhere more than a part of a voxel."""
-    if np.array_equal(one, other):
-        return 0.0
-    corners = list(product(*[(-0.5, length - 0.5) for length in shape]))
-    here, there = apply_affine(one, corners), apply_affine(other, corners)
-    voxels = np.abs(apply_affine(np.linalg.inv(one), there) - corners)
-    if (voxels <= FORMS_DIFFER).all():  # false for NaN
-        return 0.0
-    return float(np.linalg.norm(here - there, axis=1).max())
 
 
 def _directions(affine: Affine) -> Affine:

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache, partial
 from itertools import chain, count
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import itk
 import nibabel as nib
@@ -32,6 +32,7 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.volumeutils import apply_read_scaling
 from numpy.typing import NDArray
 
+from med3d_components.data.channels import channel_items, split_channel, stack_channels
 from med3d_components.data.dataset_json import read_dataset_json
 from med3d_components.data.dicom import find_series, is_dicom_folder, read_series
 from med3d_components.data.dicom_files import is_dicom_file
@@ -43,6 +44,7 @@ __all__ = [
     "Listing",
     "Scan",
     "case_name",
+    "channel_files",
     "is_nifti",
     "itk_affine",
     "list_images",
@@ -72,6 +74,8 @@ LISTED = 5
 """How many entries a line names."""
 
 Reader = Callable[[Sequence[slice]], NDArray[Any]]
+Place: TypeAlias = str | os.PathLike[str]
+"""A file, a folder of one DICOM series, or ``FOLDER::NAME`` of one series among several."""
 
 
 class Listing(NamedTuple):
@@ -140,7 +144,7 @@ def list_scans(path: str | os.PathLike[str], masks: bool = False, resample: bool
     return Listing(dict(sorted(named.items(), key=lambda pair: pair[1])), found.failures, notes)
 
 
-def list_images(path: str | os.PathLike[str], resample: bool = False) -> list[dict[str, str]]:
+def list_images(path: str | os.PathLike[str], resample: bool = False, in_channels: int = 1) -> list[dict[str, Any]]:
     """List scans as items ``{"image": path, "case": name}`` for inference, see :func:`list_scans`.
 
     What is left out is logged. What should be a scan but is none is an item too, with the reason under "error" and a
@@ -149,6 +153,8 @@ def list_images(path: str | os.PathLike[str], resample: bool = False) -> list[di
     Args:
         path: of the file, series or folder.
         resample: of DICOM series, see :func:`open_scan`.
+        in_channels: of a scan. With several, the files ``CASE_0000``, ``CASE_0001`` and so on are one scan, for which
+            any of them stands, and whose item has a list of paths.
 
     Raises:
         FileNotFoundError: if there is no scan.
@@ -163,7 +169,10 @@ def list_images(path: str | os.PathLike[str], resample: bool = False) -> list[di
         logger.warning("%s", note)
     if not scans and len(failures) > len(reasons := set(failures.values())) == 1:
         raise ValueError(*reasons)
-    items = {name: {"image": place, "case": name} for name, place in scans.items()}
+    if in_channels > 1 and Path(path).is_file():
+        scans |= {case_name(file): str(file) for file in channel_files(path)}
+    whole = {name for name, place in scans.items() if in_channels == 1 or _has_channels(place, resample)}
+    items = channel_items(scans, whole, in_channels)
     for place, reason in failures.items():
         if "::" in place and not os.path.lexists(place):
             below = place.rpartition("::")[2]
@@ -176,7 +185,32 @@ def list_images(path: str | os.PathLike[str], resample: bool = False) -> list[di
     return list(items.values())
 
 
-def scan_files(path: str | os.PathLike[str]) -> list[Path]:
+def channel_files(path: Place) -> list[Path]:
+    """Return the files ``CASE_0000``, ``CASE_0001`` and so on beside a file, of its case and with its ending.
+
+    Args:
+        path: ``FOLDER/CASE.nii.gz``, which need not exist, or one of the files.
+
+    Example:
+        >>> for channel in range(2):
+        ...     Path(f"p_000{channel}.nii.gz").touch()
+        >>> [file.name for file in channel_files("p_0001.nii.gz")]
+        ['p_0000.nii.gz', 'p_0001.nii.gz']
+    """
+    name = case_name(path)
+    case, ending = split_channel(name)[0], Path(path).name[len(name) :]
+    return sorted(Path(path).parent.glob(f"{glob.escape(case)}_[0-9][0-9][0-9][0-9]{glob.escape(ending)}"))
+
+
+def _has_channels(path: str, resample: bool = False) -> bool:
+    """Tell whether a file holds several channels; what cannot be opened tells so when it is read."""
+    try:
+        return open_scan(path, need_spacing=False, resample=resample).channels > 1
+    except (OSError, ValueError):
+        return False
+
+
+def scan_files(path: Place | Sequence[Place]) -> list[Path]:
     """Return the files that a scan is made of.
 
     Args:
@@ -186,11 +220,7 @@ def scan_files(path: str | os.PathLike[str]) -> list[Path]:
         >>> [file.name for file in scan_files("ct.nii.gz")]
         ['ct.nii.gz']
     """
-    place = _on_disk(path)
-    if place.is_dir():
-        return list(read_series(path, resample=True).files)
-    voxels = place.parent.glob(f"{glob.escape(place.stem)}.*raw*") if place.suffix.lower() == ".mhd" else ()
-    return [place, *sorted(voxels)]
+    return [file for each in _places(path) for file in _files(each)]
 
 
 def case_name(path: str | os.PathLike[str]) -> str:
@@ -219,11 +249,11 @@ class Header(NamedTuple):
     channels: int
 
 
-def read_header(path: str | os.PathLike[str], need_spacing: bool = True) -> Header:
+def read_header(path: Place | Sequence[Place], need_spacing: bool = True) -> Header:
     """Read the header of a volume and check what it promises.
 
     Args:
-        path: of the file, or the folder of a DICOM series.
+        path: as :func:`open_scan` takes it.
         need_spacing: whether a file without a valid spacing is an error.
 
     Raises:
@@ -263,6 +293,7 @@ class Scan:
         read_all: reads all voxels, (x, y, z) or (x, y, z, channels), in a type close to that of the file.
         modality: of a DICOM series, such as CT; empty for other formats.
         has_spacing: whether the file gives a voxel size; without, the affine has columns of length 1.
+        parts: the scans of its channels where each has a file of its own; its path is that of the first.
     """
 
     path: str
@@ -274,6 +305,7 @@ class Scan:
     channels: int = 1
     modality: str = ""
     has_spacing: bool = True
+    parts: tuple[Scan, ...] = ()
 
     def read(self, lower: Sequence[int] = (0, 0, 0), upper: Sequence[int] | None = None) -> NDArray[np.float32]:
         """Return the voxels from ``lower`` up to but without ``upper``, as float32; all of them if none are given.
@@ -292,6 +324,8 @@ class Scan:
         Raises:
             ValueError: if the voxels cannot be read.
         """
+        if self.parts:
+            return np.moveaxis(np.stack([part.voxels() for part in self.parts]), 0, -1)
         with _reading(self.path):
             return self.read_all()
 
@@ -325,7 +359,7 @@ class Scan:
 
 
 def open_scan(
-    path: str | os.PathLike[str],
+    path: Place | Sequence[Place],
     spacing: Sequence[float] | None = None,
     need_spacing: bool = True,
     resample: bool = False,
@@ -335,7 +369,8 @@ def open_scan(
     Headers are kept, so several nodules of a scan cost one; what is doubtful in one is logged once.
 
     Args:
-        path: the file or folder, or ``FOLDER::NAME`` of one DICOM series among several in a folder.
+        path: the file or folder, or ``FOLDER::NAME`` of one DICOM series among several in a folder; or several of
+            these, the channels of one scan.
         spacing: in mm along the axes of the file, where its header has none.
         need_spacing: whether a file without a voxel size is an error; ``has_spacing`` tells if not.
         resample: whether unevenly spaced or tilted DICOM slices become a volume by interpolation; an error if not.
@@ -343,13 +378,16 @@ def open_scan(
     Raises:
         FileNotFoundError: if there is no such file or folder.
         ValueError: if it is no readable volume of three dimensions, with or without channels, or its geometry is none;
-            see :func:`nifti_geometry` and :func:`check_affine`.
+            see :func:`nifti_geometry`, :func:`check_affine` and :func:`stack_channels`.
 
     Example:
         >>> scan = open_scan("ct.nii.gz")
         >>> scan.read((10, 10, 10), (58, 58, 58)).shape
         (48, 48, 48)
     """
+    if len(places := _places(path)) > 1:
+        return stack_channels([open_scan(each, spacing, need_spacing, resample) for each in places])
+    (path,) = places
     place = _on_disk(path)
     if place.is_dir():
         if place == Path(path) and not is_dicom_folder(place):
@@ -366,8 +404,8 @@ def open_scan(
     return replace(scan, affine=affine, has_spacing=True)
 
 
-def read_volume(path: str | os.PathLike[str], need_spacing: bool = True) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    """Read a file of any format, or a DICOM series.
+def read_volume(path: Place | Sequence[Place], need_spacing: bool = True) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """Read a file of any format, a DICOM series, or several of these as channels.
 
     Returns:
         The volume in a type that NIfTI has, and its voxel to RAS mm matrix.
@@ -378,7 +416,7 @@ def read_volume(path: str | os.PathLike[str], need_spacing: bool = True) -> tupl
     """
     scan = open_scan(path, need_spacing=need_spacing)
     array = scan.voxels()
-    if _on_disk(path).is_dir():
+    if _on_disk(scan.path).is_dir():
         whole = np.clip(array, -32768, 32767).astype(np.int16)
         return whole if np.array_equal(whole, array) else array, scan.affine
     small = array.dtype in (np.uint8, np.int16, np.uint16)
@@ -461,7 +499,7 @@ def _name_files(root: Path, found: _Found, masks: bool) -> dict[str, list[str]]:
     """Return name to paths of the files that are scans, and note the others."""
     names: dict[Path, str] = {path: _name_below(root, path) for path in found.files}
     results = _results(root, names)
-    present = set(names.values())
+    present = {name for full in names.values() for name in (full, split_channel(full)[0])}
     named: dict[str, list[str]] = defaultdict(list)
     for path, name in names.items():
         stem = next((name.removesuffix(suffix) for suffix in MASK_SUFFIXES if name.endswith(suffix)), name)
@@ -502,6 +540,18 @@ def _is_segmentation(path: Path) -> bool:
 def _belongs_to_header(path: Path) -> bool:
     """Tell whether a file holds the voxels of a MetaImage beside it."""
     return path.suffix.lower() in (".raw", ".zraw") and path.with_suffix(".mhd").is_file()
+
+
+def _places(path: Place | Sequence[Place]) -> list[Place]:
+    return [path] if isinstance(path, str | os.PathLike) else list(path)
+
+
+def _files(path: Place) -> list[Path]:
+    place = _on_disk(path)
+    if place.is_dir():
+        return list(read_series(path, resample=True).files)
+    voxels = place.parent.glob(f"{glob.escape(place.stem)}.*raw*") if place.suffix.lower() == ".mhd" else ()
+    return [place, *sorted(voxels)]
 
 
 def _on_disk(path: str | os.PathLike[str]) -> Path:

@@ -77,6 +77,7 @@ class RunSummary:
             if self.evaluator
             else str(count),
             "classes": _classes(self.settings.get("classes")),
+            "channels": _channels(self.settings.get("channel_names", ())),
             "spacing": _by_domain(self.settings.get("spacing"), " mm"),
             "patch": _by_domain(self.settings.get("roi_size"), " voxels"),
             "network": _network(self.network, self.settings["network"].get("depth")),
@@ -126,6 +127,10 @@ def _classes(classes: Mapping[str, Sequence[str]] | Sequence[str] | None) -> str
     if isinstance(classes, Mapping):
         return _shorten([f"{name}: {', '.join(names)}" for name, names in classes.items()], "domains", "; ")
     return _shorten(classes or [], "classes")
+
+
+def _channels(names: Sequence[str]) -> str:
+    return _shorten(names, "channels") if len(names) > 1 else ""
 
 
 def _by_domain(values: Any, unit: str) -> str:

@@ -87,7 +87,8 @@ class IntensityWindowDice(BaselineDice):
     """Dice of a window of intensities and the largest connected component in it.
 
     The window reaches two standard deviations either way from the mean of the training images' foreground, all classes
-    together; its component is predicted to be the first class. It tells how far one gets by brightness alone.
+    together; its component is predicted to be the first class. It tells how far one gets by brightness alone, that of
+    the first channel if there are several.
 
     Args:
         classes: class names, background first, or domain name to class names.
@@ -114,7 +115,7 @@ class IntensityWindowDice(BaselineDice):
         for index in range(len(self.training)):  # type: ignore[arg-type]
             item = self.training[index]
             image, label = (torch.as_tensor(item[key]).cpu() for key in ("image", "label"))
-            voxels = image[label > 0].double()
+            voxels = image[:1][label > 0].double()
             powers = torch.stack([voxels**0, voxels, voxels**2]).sum(1)
             domain = item.get("domain", UNNAMED)
             sums[domain] = sums.get(domain, torch.zeros(3, dtype=torch.float64)) + powers

@@ -34,7 +34,7 @@ NETWORKS: Mapping[str, Mapping[str, type[nn.Module]]] = {
 }
 """Task to architecture to network."""
 
-RESNET_ONLY = ("depth", "shortcut_type", "in_channels", "dilations", "preactivation", "widths")
+RESNET_ONLY = ("depth", "shortcut_type", "dilations", "preactivation", "widths")
 
 
 def build_network(settings: Mapping[str, Any], frozen_stages: Sequence[str] = (), **training: Any) -> nn.Module:

@@ -31,7 +31,7 @@ class CascadeNet(Med3DDenseASPPNet):
         **fine: arguments of the fine network, see :class:`Med3DDenseASPPNet`.
 
     Raises:
-        ValueError: for an argument that either network refuses.
+        ValueError: for an argument that either network refuses, or two networks of different in_channels.
 
     Example:
         >>> from med3d_components.networks.med3d import Med3DNet
@@ -48,6 +48,13 @@ class CascadeNet(Med3DDenseASPPNet):
     ) -> None:
         super().__init__(**fine)
         self.coarse = make_coarse().requires_grad_(False).eval()
+        parts: list[Any] = [self.coarse, self]
+        coarse, own = (part.encoder.settings["in_channels"] for part in parts)
+        if coarse != own:
+            raise ValueError(
+                f"The coarse network has in_channels {coarse} and the fine one {own}, but both see the same scans; "
+                f"give --in_channels {coarse}, or a --coarse_checkpoint of {own}."
+            )
         if coarse_checkpoint is not None:
             self.load_coarse(coarse_checkpoint)
 

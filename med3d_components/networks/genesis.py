@@ -1,7 +1,7 @@
 """The 3D U-Net of Models Genesis, whole and in the parts that transfer.
 
 Zhou et al. 2019, "Models Genesis: Generic Autodidactic Models for 3D Medical Image Analysis". For an input of shape
-(B, 1, H, W, D):
+(B, in_channels, H, W, D), in the published network of one channel:
 
 ====== ======== ========= ===========
 map    stride   channels  made by
@@ -39,6 +39,7 @@ class ContractingPath(nn.Module):
     Args:
         batch_statistics: normalise by the statistics of the batch at hand in evaluation too, as the published code
             does. A prediction then depends on what else is in its batch.
+        in_channels: channels of the input.
 
     Attributes:
         channels: widths of the four maps, shallow to deep.
@@ -49,13 +50,13 @@ class ContractingPath(nn.Module):
     channels = (64, 128, 256, 512)
     output_stride = 8
 
-    def __init__(self, batch_statistics: bool | str = False) -> None:
+    def __init__(self, batch_statistics: bool | str = False, in_channels: int = 1) -> None:
         super().__init__()
         self.settings: Mapping[str, Any] = {
             "architecture": "genesis",
             "depth": None,
             "shortcut_type": None,
-            "in_channels": 1,
+            "in_channels": in_channels,
             "dilations": None,
             "preactivation": None,
         }
@@ -63,13 +64,13 @@ class ContractingPath(nn.Module):
         self.norm = BatchStatisticsNorm3d if batch_statistics else nn.BatchNorm3d
         # Sizes are rounded up, so that none is refused; the expanding path cuts off what is too much.
         self.pool = nn.MaxPool3d(kernel_size=2, ceil_mode=True)
-        self.down_tr64 = nn.Sequential(OrderedDict(ops=_pair(1, 32, 64, self.norm)))
+        self.down_tr64 = nn.Sequential(OrderedDict(ops=_pair(in_channels, 32, 64, self.norm)))
         self.down_tr128 = nn.Sequential(OrderedDict(ops=_pair(64, 64, 128, self.norm)))
         self.down_tr256 = nn.Sequential(OrderedDict(ops=_pair(128, 128, 256, self.norm)))
         self.down_tr512 = nn.Sequential(OrderedDict(ops=_pair(256, 256, 512, self.norm)))
 
     def encode(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """Return the four maps of volumes (B, 1, H, W, D) of any size, shallow to deep."""
+        """Return the four maps of volumes (B, in_channels, H, W, D) of any size, shallow to deep."""
         map64 = self.down_tr64(x)
         map128 = self.down_tr128(self.pool(map64))
         map256 = self.down_tr256(self.pool(map128))
@@ -81,6 +82,7 @@ class GenesisEncoder(ContractingPath):
 
     Args:
         batch_statistics: see :class:`ContractingPath`, whose attributes it has too.
+        in_channels: channels of the input.
 
     Example:
         >>> encoder = GenesisEncoder()
@@ -92,7 +94,7 @@ class GenesisEncoder(ContractingPath):
         """Return the four maps of ``x``.
 
         Args:
-            x: volumes of shape (B, 1, H, W, D); any size, one of a multiple of 8 is mapped exactly.
+            x: volumes of shape (B, in_channels, H, W, D); any size, one of a multiple of 8 is mapped exactly.
 
         Returns:
             Maps of stride 1, 2, 4, 8, with the widths in ``channels``.
@@ -105,6 +107,7 @@ class GenesisEncoderDecoder(ContractingPath):
 
     Args:
         batch_statistics: see :class:`ContractingPath`.
+        in_channels: channels of the input.
 
     Attributes:
         features: 64, the channels of the result.
@@ -116,14 +119,14 @@ class GenesisEncoderDecoder(ContractingPath):
 
     features = 64
 
-    def __init__(self, batch_statistics: bool | str = False) -> None:
-        super().__init__(batch_statistics)
+    def __init__(self, batch_statistics: bool | str = False, in_channels: int = 1) -> None:
+        super().__init__(batch_statistics, in_channels)
         self.up_tr256 = UpStage(512, 256, self.norm)
         self.up_tr128 = UpStage(256, 128, self.norm)
         self.up_tr64 = UpStage(128, 64, self.norm)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map volumes (B, 1, H, W, D) of any size to features (B, 64, H, W, D)."""
+        """Map volumes (B, in_channels, H, W, D) of any size to features (B, 64, H, W, D)."""
         return self.decode(self.encode(x))
 
     def decode(self, maps: list[torch.Tensor]) -> torch.Tensor:
@@ -138,6 +141,7 @@ class GenesisUNet(GenesisEncoderDecoder):
 
     Args:
         batch_statistics: see :class:`ContractingPath`.
+        in_channels: channels of the input; the result has one.
 
     Attributes:
         encoder: the network itself, since its checkpoints pass all of it on; the loader drops what others lack.
@@ -149,8 +153,8 @@ class GenesisUNet(GenesisEncoderDecoder):
 
     __jit_unused_properties__ = ("encoder",)
 
-    def __init__(self, batch_statistics: bool | str = False) -> None:
-        super().__init__(batch_statistics)
+    def __init__(self, batch_statistics: bool | str = False, in_channels: int = 1) -> None:
+        super().__init__(batch_statistics, in_channels)
         self.out_tr = nn.Sequential(
             OrderedDict(final_conv=nn.Conv3d(self.features, 1, kernel_size=1), sigmoid=nn.Sigmoid())
         )
@@ -161,7 +165,7 @@ class GenesisUNet(GenesisEncoderDecoder):
         return self
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map volumes (B, 1, H, W, D) of any size to restored ones of that shape, in 0 to 1."""
+        """Map volumes (B, in_channels, H, W, D) of any size to restored ones (B, 1, H, W, D), in 0 to 1."""
         return self.out_tr(self.decode(self.encode(x)))
 
 

@@ -16,6 +16,7 @@ class GenesisSegmentationNet(nn.Module):
 
     Args:
         num_classes: background included.
+        in_channels: channels of the input.
 
     Raises:
         ValueError: for fewer than two classes.
@@ -25,15 +26,15 @@ class GenesisSegmentationNet(nn.Module):
         torch.Size([1, 3, 30, 33, 17])
     """
 
-    def __init__(self, num_classes: int) -> None:
+    def __init__(self, num_classes: int, in_channels: int = 1) -> None:
         super().__init__()
         if num_classes < 2:
             raise ValueError(f"num_classes is {num_classes}, but must be 2 or more, background included.")
-        self.encoder = GenesisEncoderDecoder()
+        self.encoder = GenesisEncoderDecoder(in_channels=in_channels)
         self.classifier = nn.Conv3d(self.encoder.features, num_classes, kernel_size=1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map volumes (B, 1, H, W, D) of any size to logits (B, num_classes, H, W, D)."""
+        """Map volumes (B, in_channels, H, W, D) of any size to logits (B, num_classes, H, W, D)."""
         return self.classifier(self.encoder(x))
 
 
@@ -43,6 +44,7 @@ class GenesisClassificationNet(nn.Module):
     Args:
         num_classes: two or more.
         dropout: probability of dropping a hidden value during training; there is none in the published networks.
+        in_channels: channels of the input.
 
     Raises:
         ValueError: for fewer than two classes.
@@ -52,16 +54,16 @@ class GenesisClassificationNet(nn.Module):
         torch.Size([3, 2])
     """
 
-    def __init__(self, num_classes: int = 2, dropout: float = 0.0) -> None:
+    def __init__(self, num_classes: int = 2, dropout: float = 0.0, in_channels: int = 1) -> None:
         super().__init__()
         if num_classes < 2:
             raise ValueError(f"num_classes is {num_classes}, but must be 2 or more.")
-        self.encoder = GenesisEncoder()
+        self.encoder = GenesisEncoder(in_channels=in_channels)
         self.hidden = nn.Linear(self.encoder.channels[-1], 1024)
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(1024, num_classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map volumes (B, 1, H, W, D) of any size to logits (B, num_classes)."""
+        """Map volumes (B, in_channels, H, W, D) of any size to logits (B, num_classes)."""
         pooled = self.encoder(x)[-1].mean(dim=(2, 3, 4))
         return self.classifier(self.dropout(F.relu(self.hidden(pooled))))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ STEP = 3
 
 
 class CheckImaged(MapTransform):
-    """Refuse volumes that no normalisation can save: NaN or infinite voxels, or one value throughout.
+    """Refuse volumes that no normalisation can save: NaN or infinite voxels, or one value throughout a channel.
 
     Raises:
         ValueError: saying which it is.
@@ -32,11 +32,12 @@ class CheckImaged(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return the sample unchanged."""
         for key in self.key_iterator(dict(data)):
-            low, high = (float(value) for value in torch.aminmax(torch.as_tensor(data[key])))
-            if not (np.isfinite(low) and np.isfinite(high)):
-                raise ValueError("the image holds NaN or infinite voxels; replace them, or leave the case out.")
-            if low == high:
-                raise ValueError(f"all voxels of the image are {low:g}; leave the case out.")
+            for what, channel in _channels(data[key]):
+                low, high = (float(value) for value in torch.aminmax(channel))
+                if not (np.isfinite(low) and np.isfinite(high)):
+                    raise ValueError(f"{what} holds NaN or infinite voxels; replace them, or leave the case out.")
+                if low == high:
+                    raise ValueError(f"all voxels of {what} are {low:g}; leave the case out.")
         return dict(data)
 
 
@@ -44,7 +45,7 @@ class CheckHounsfieldd(MapTransform):
     """Refuse a CT whose values are 1024 off, as they are where the rescale intercept was left out or applied twice.
 
     A range of HU would make a single grey of its organs. Padding below air, such as -3024 around the field of view, is
-    let pass, since a range clips it.
+    let pass, since a range clips it. The range is that of all channels, so each one is looked at.
 
     Args:
         keys: of CT scans.
@@ -72,20 +73,28 @@ class CheckHounsfieldd(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return the sample unchanged."""
         for key in self.key_iterator(dict(data)) if self.is_hu else ():
-            few = torch.as_tensor(data[key])[:, ::STEP, ::STEP, ::STEP]
-            if _soft_tissue(few - OFFSET) > SHARE:
-                raise ValueError(
-                    f"the image is no CT in HU, but {OFFSET} higher: its rescale intercept was left out; "
-                    f"take {OFFSET} off."
-                )
-            # Air lies where soft tissue would, so there must be no other, and values that no CT has.
-            low = float((few < 1.5 * -OFFSET).float().mean())
-            if _soft_tissue(few + OFFSET) > SHARE and _soft_tissue(few) < SHARE**2 < low:
-                raise ValueError(
-                    f"the image is no CT in HU, but {OFFSET} lower: its rescale intercept was applied twice; "
-                    f"add {OFFSET}."
-                )
+            for what, channel in _channels(data[key]):
+                _check_offset(channel[::STEP, ::STEP, ::STEP], what)
         return dict(data)
+
+
+def _channels(image: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield what a message calls each channel of an image (C, H, W, D), and the channel."""
+    for number, channel in enumerate(torch.as_tensor(image)):
+        yield "the image" if len(image) == 1 else f"channel {number} of the image", channel
+
+
+def _check_offset(few: torch.Tensor, what: str) -> None:
+    if _soft_tissue(few - OFFSET) > SHARE:
+        raise ValueError(
+            f"{what} is no CT in HU, but {OFFSET} higher: its rescale intercept was left out; take {OFFSET} off."
+        )
+    # Air lies where soft tissue would, so there must be no other, and values that no CT has.
+    low = float((few < 1.5 * -OFFSET).float().mean())
+    if _soft_tissue(few + OFFSET) > SHARE and _soft_tissue(few) < SHARE**2 < low:
+        raise ValueError(
+            f"{what} is no CT in HU, but {OFFSET} lower: its rescale intercept was applied twice; add {OFFSET}."
+        )
 
 
 def _soft_tissue(image: torch.Tensor) -> float:

@@ -16,8 +16,10 @@ __all__ = ["ClipIntensityd", "KeepLargestComponentsd", "ZScored"]
 class ClipIntensityd(MapTransform):
     """Clip to a range and scale it to 0 to 1, or clip to percentiles of the image where there is no range.
 
+    All channels have the one range, and each has its own percentiles.
+
     Args:
-        keys: of the images.
+        keys: of the images, (C, H, W, D).
         percentiles: lower and upper one, 0 to 100.
         intensity_range: in HU, or in the unit of the files; None for the percentiles.
 
@@ -33,7 +35,7 @@ class ClipIntensityd(MapTransform):
     ) -> None:
         super().__init__(keys)
         self.rule = (
-            FastClipIntensityPercentilesd(keys, lower=percentiles[0], upper=percentiles[1])
+            FastClipIntensityPercentilesd(keys, lower=percentiles[0], upper=percentiles[1], channel_wise=True)
             if intensity_range is None
             else ScaleIntensityRanged(keys, *intensity_range, b_min=0, b_max=1, clip=True)
         )
@@ -45,10 +47,10 @@ class ClipIntensityd(MapTransform):
 
 
 class ZScored(MapTransform):
-    """Give an image mean 0 and deviation 1; leave it as it is where a range has scaled it already.
+    """Give each channel mean 0 and deviation 1; leave the image as it is where a range has scaled it already.
 
     Args:
-        keys: of the images.
+        keys: of the images, (C, H, W, D).
         intensity_range: that :class:`ClipIntensityd` has scaled, or None.
 
     Example:
@@ -59,7 +61,7 @@ class ZScored(MapTransform):
 
     def __init__(self, keys: KeysCollection, intensity_range: Sequence[float] | None) -> None:
         super().__init__(keys)
-        self.rule = NormalizeIntensityd(keys) if intensity_range is None else None
+        self.rule = NormalizeIntensityd(keys, channel_wise=True) if intensity_range is None else None
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return the sample with its images normalised."""

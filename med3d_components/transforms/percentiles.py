@@ -31,10 +31,11 @@ class FastClipIntensityPercentilesd(MapTransform):
     CT, give equal limits.
 
     Args:
-        keys: images of any shape.
+        keys: images of any shape; of (C, H, W, D) if ``channel_wise``.
         lower: percentile, 0 to 100.
         upper: percentile, ``lower`` to 100.
         allow_missing_keys: skip the keys that a sample lacks.
+        channel_wise: clip each channel to its own percentiles.
 
     Raises:
         ValueError: if the percentiles are not in that order.
@@ -45,24 +46,36 @@ class FastClipIntensityPercentilesd(MapTransform):
         [1.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 9.0]
     """
 
-    def __init__(self, keys: KeysCollection, lower: float, upper: float, allow_missing_keys: bool = False) -> None:
+    def __init__(
+        self,
+        keys: KeysCollection,
+        lower: float,
+        upper: float,
+        allow_missing_keys: bool = False,
+        channel_wise: bool = False,
+    ) -> None:
         super().__init__(keys, allow_missing_keys)
         if not 0 <= lower <= upper <= 100:
             raise ValueError(f"The percentiles are {lower} and {upper}, but must be in order and from 0 to 100.")
-        self.lower, self.upper = lower, upper
+        self.lower, self.upper, self.channel_wise = lower, upper, channel_wise
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return the sample with its images clipped, as float32."""
         result = dict(data)
         for key in self.key_iterator(result):
             values = convert_to_numpy(result[key]).astype(np.float32, copy=False)
-            if values.size > LARGE:
-                low, high = large_percentiles(values.ravel(order="K"), (self.lower, self.upper))
-            else:
-                low, high = (float(percentile(torch.from_numpy(values), q)) for q in (self.lower, self.upper))
-            # By numpy, which asks the system for large pages: a new array of this size costs more than its values.
-            result[key] = convert_to_dst_type(np.clip(values, low, high), result[key], dtype=torch.float32)[0]
+            clipped = np.empty_like(values)
+            for part, out in zip(values, clipped, strict=True) if self.channel_wise else [(values, clipped)]:
+                # By numpy, which asks the system for large pages: a new array of this size costs more than its values.
+                np.clip(part, *self._limits(part), out=out)
+            result[key] = convert_to_dst_type(clipped, result[key], dtype=torch.float32)[0]
         return result
+
+    def _limits(self, values: np.ndarray) -> Sequence[float]:
+        percents = (self.lower, self.upper)
+        if values.size > LARGE:
+            return large_percentiles(values.ravel(order="K"), percents)
+        return [float(percentile(torch.from_numpy(values), q)) for q in percents]
 
 
 def large_percentiles(values: np.ndarray, percents: Sequence[float]) -> list[float]:

@@ -44,7 +44,7 @@ class ScanReader(ImageReader):
         resample: of DICOM series, see :func:`open_scan`.
 
     Raises:
-        ValueError: on reading, as :func:`open_scan`, and for several files at once.
+        ValueError: on reading, as :func:`open_scan`.
 
     Example:
         >>> reader = ScanReader()
@@ -63,11 +63,8 @@ class ScanReader(ImageReader):
         return not any(str(path).lower().endswith(NOT_SCANS) for path in ensure_tuple(filename))
 
     def read(self, data: Sequence[PathLike] | PathLike, **kwargs: Any) -> Scan:
-        """Open the file, DICOM folder, or series of one."""
-        paths = ensure_tuple(data)
-        if len(paths) != 1:
-            raise ValueError(f"{', '.join(map(str, paths))} cannot be read as one volume; name one file or folder.")
-        scan = open_scan(paths[0], need_spacing=self.need_spacing, resample=self.resample)
+        """Open the file, DICOM folder, or series of one; several are channels of one scan."""
+        scan = open_scan(ensure_tuple(data), need_spacing=self.need_spacing, resample=self.resample)
         if not scan.has_spacing:
             logger.warning("%s gives no voxel size, so lengths and volumes in it are assumed.", scan.path)
         return scan

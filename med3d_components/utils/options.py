@@ -226,6 +226,7 @@ OPTIONS = {
     # The network.
     "pretrained_weights": Option("weights"),
     "architecture": Option("choice", choices=("resnet", "genesis")),
+    "in_channels": COUNT,
     "depth": Option("choice", choices=(10, 18, 34, 50, 101, 152, 200)),
     "shortcut_type": Option("choice", choices=("A", "B"), null=True),
     "dilations": Option("integer", 1, count=2),

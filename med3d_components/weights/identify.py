@@ -25,9 +25,10 @@ State = dict[str, torch.Tensor]
 # MedicalNet's demo decoder; the classifier of MONAI's and the Kinetics networks; expanding path and last layer of the
 # Models Genesis U-Net.
 HEADS = ("conv_seg.", "fc.", "up_tr", "out_tr.")
-STEM = "conv1.weight"
+STEMS = ("conv1.weight", "down_tr64.ops.0.conv1.weight")
+"""The first convolution of a ResNet and of a Models Genesis U-Net."""
 NAMES = {"resnet": "a ResNet", "genesis": "a Models Genesis U-Net"}
-# The settings that decide whether the weights of a ResNet fit; in_channels is adapted instead.
+# The settings that decide whether the weights of a ResNet fit; in_channels can be adapted instead.
 DECISIVE = ("depth", "shortcut_type", "dilations", "preactivation")
 
 
@@ -62,9 +63,9 @@ def fold_shortcut_biases(state: State) -> tuple[State, list[str]]:
     return state, adapted
 
 
-def stem_channels(state: State) -> int | None:
+def stem_channels(state: Mapping[str, torch.Tensor]) -> int | None:
     """Return the input channels of the stem, None if there is no 3D stem."""
-    return state[STEM].shape[1] if STEM in state and state[STEM].ndim == 5 else None
+    return state[stem].shape[1] if (stem := _find_stem(state)) else None
 
 
 def adapt_stem(state: State, in_channels: int) -> tuple[State, list[str]]:
@@ -73,12 +74,18 @@ def adapt_stem(state: State, in_channels: int) -> tuple[State, list[str]]:
     The weights are summed over the file's channels, which equals feeding each of them the same grey image, and
     divided evenly among the network's, so that the stem's response to equal channels stays as it was.
     """
-    channels = stem_channels(state)
-    if channels in (None, in_channels):
+    stem, channels = _find_stem(state), stem_channels(state)
+    if stem is None or channels in (None, in_channels):
         return state, []
-    adapted = state[STEM].sum(dim=1, keepdim=True).expand(-1, in_channels, -1, -1, -1) / in_channels
-    old = "RGB" if channels == 3 else f"{channels} channel(s)"
-    return {**state, STEM: adapted}, [f"{STEM}: {old} summed, spread over {in_channels} channel(s)"]
+    adapted = state[stem].sum(dim=1, keepdim=True).expand(-1, in_channels, -1, -1, -1) / in_channels
+    if channels == 1:
+        return {**state, stem: adapted}, [f"{stem}: 1 channel repeated over {in_channels}, divided by {in_channels}"]
+    old = "RGB" if channels == 3 else f"{channels} channels"
+    return {**state, stem: adapted}, [f"{stem}: {old} summed, spread over {in_channels} channel(s)"]
+
+
+def _find_stem(state: Mapping[str, torch.Tensor]) -> str | None:
+    return next((name for name in STEMS if name in state and state[name].ndim == 5), None)
 
 
 def infer_settings(state: Mapping[str, torch.Tensor]) -> dict[str, Any]:

@@ -231,6 +231,9 @@ def _diagnose(network: nn.Module, file: WeightFile) -> str | None:
     whole = any(name.startswith("encoder.") for name in file.state)
     if settings and not whole and encoder is not network:
         return "the file holds an encoder alone: give it as pre-trained weights (load_encoder)"
+    found, wanted = stem_channels(state), encoder.settings["in_channels"]
+    if found not in (None, wanted):
+        return f"the file has in_channels {found}, but the network {wanted}: build it with in_channels={found}"
     return mismatch(settings, encoder.settings) or domain_mismatch(file.state, network.state_dict())
 
 

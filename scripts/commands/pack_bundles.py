@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -119,8 +119,9 @@ def with_weights(files: Mapping[str, bytes], bundle: Path, weights: Path) -> dic
     classes = settings.get("classes")
     if classes:  # a pre-training has those of each of its domains; the first is what inference takes by default
         names = next(iter(classes.values())) if isinstance(classes, dict) else classes
-        described = {"num_channels": len(names), "channel_def": {str(i): name for i, name in enumerate(names)}}
-        metadata["network_data_format"]["outputs"]["pred"].update(described)
+        metadata["network_data_format"]["outputs"]["pred"].update(_described(names))
+    if len(channels := settings.get("channel_names", ())) > 1:
+        metadata["network_data_format"]["inputs"]["image"].update(_described(channels))
     return {
         "configs/inference.json": _as_json(inference),
         "configs/metadata.json": _as_json(metadata),
@@ -128,6 +129,11 @@ def with_weights(files: Mapping[str, bytes], bundle: Path, weights: Path) -> dic
         "models/model.pt": weights.read_bytes(),
         "models/settings.json": _as_json(settings),
     }
+
+
+def _described(names: Sequence[str]) -> dict[str, Any]:
+    """Return channels as metadata describe them."""
+    return {"num_channels": len(names), "channel_def": {str(i): name for i, name in enumerate(names)}}
 
 
 def _check_fit(bundle: Path, weights: Path, settings: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ from monai.engines import SupervisedTrainer
 
 from med3d_components.utils.causes import root_cause
 from med3d_components.utils.command_line import check_known
+from med3d_components.utils.options import is_expression
 from med3d_components.utils.preflight import check_options
 
 __all__ = ["RandomBatches", "bundle_trainer", "default_setting"]
@@ -26,7 +27,7 @@ class RandomBatches:
     """Batches as a bundle's data loader makes them, of random intensities and of labels that are all background.
 
     Args:
-        shape: of a batch of images, (B, 1, H, W, D).
+        shape: of a batch of images, (B, C, H, W, D).
         per_volume: one label for each volume of the batch, as of a classification, rather than one for each voxel.
         device: where they are made.
 
@@ -49,7 +50,7 @@ class RandomBatches:
             label = torch.zeros(len(image), dtype=torch.int64, device=self.device)
             yield {
                 "image": image,
-                "label": label if self.per_volume else torch.zeros_like(image),
+                "label": label if self.per_volume else torch.zeros_like(image[:, :1]),
                 "domain": [DOMAIN] * len(image),
             }
 
@@ -96,14 +97,15 @@ def bundle_trainer(
     for name in options:
         check_known(name, config, f"the bundle {bundle.name}")
     options |= {"patch_size": list(patch_size), "batch_size": batch_size}
-    check_options({**config, **options})
-    config |= {**options, **_stand_ins(bundle, config, num_classes, patch_size)}
+    config |= options
+    check_options(config)
+    config |= _stand_ins(bundle, config, num_classes, patch_size)
     if config["precision"] == "fp16":
         config["precision"] = "bf16"  # of the same size; the scaler of fp16 reads values, and fake ones have none
     config["train"] |= {
         "dataloader": {
             "_target_": f"{__name__}.RandomBatches",
-            "shape": [batch_size * config.get("cubes_per_scan", 1), 1, *patch_size],
+            "shape": [batch_size * config.get("cubes_per_scan", 1), config.get("in_channels", 1), *patch_size],
             # The name tells the kind of a bundle, as to MONAI Label.
             "per_volume": bundle.name.endswith("classification"),
             "device": "@device",
@@ -152,6 +154,8 @@ def _stand_ins(bundle: Path, config: Mapping[str, Any], num_classes: int, patch_
     }
     if "coarse" in config:
         coarse = _read_training(bundle.with_name("liver_ct_coarse_segmentation"))
+        if not is_expression(config["in_channels"]):
+            coarse["in_channels"] = config["in_channels"]
         network = {key: _option(value, coarse) for key, value in coarse["network_settings"].items()}
         found["coarse"] = {"network": network, "intensity_range": [0, 1], "output_range": [0, 1]}
         found["coarse_checkpoint"] = None

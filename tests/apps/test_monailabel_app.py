@@ -136,12 +136,21 @@ def test_a_further_training_takes_what_the_weights_decided_from_every_bundle(nam
     overlay = ROOT / "bundles" / name / "configs" / "evaluate.json"
     write_json(tmp_path / "configs" / "evaluate.json", json.loads(overlay.read_text(encoding="utf-8")))
     train = json.loads(overlay.with_name("train.json").read_text(encoding="utf-8"))
-    write_json(tmp_path / "models" / "settings.json", {key: f"value of {key}" for key in train["settings"]})
+    settings = {key: f"value of {key}" for key in train["settings"]} | {"network": {"in_channels": 2}}
+    write_json(tmp_path / "models" / "settings.json", settings)
     options = load("bundles").trained_options(tmp_path)
-    assert options["network_settings"] == "value of network"
+    assert (options["network_settings"], options["in_channels"]) == ({"in_channels": 2}, 2)
     assert set(options) <= set(train)  # all of them are ids of the training
     if name == "liver_ct_fine_segmentation":
         assert options["coarse_checkpoint"] is None  # the coarse network is part of the weights
+
+
+def test_channels_are_those_of_the_weights(tmp_path: Path) -> None:
+    names = load("bundles").channel_names
+    assert names(tmp_path) == []
+    write_json(tmp_path / "models" / "settings.json", {"channel_names": ["T1", "T2"]})
+    (tmp_path / "models" / "model.pt").touch()
+    assert names(tmp_path) == ["T1", "T2"]
 
 
 def test_better_networks_are_served_and_the_ones_before_the_training_are_kept(tmp_path: Path) -> None:

@@ -11,8 +11,10 @@ import pytest
 import torch
 from monai.bundle import ConfigParser
 
+from med3d_components.utils import write_json
 from tests.bundles.workflow import configs, copy_bundle, names, read_table
 from tests.conftest import ROOT, MakeDomain, RunBundle
+from tests.data.channel_files import write_channels
 
 
 def test_an_encoder_goes_from_pre_training_to_the_coarse_and_the_fine_network(
@@ -84,3 +86,24 @@ def test_the_challenges_scores_are_for_livers_with_or_without_lesions(classes: i
     found = parser.get_parsed_content("metrics")
     assert {name: found[name].lesions for name in found if name == "lits"} == expected
     assert parser.get_parsed_content("case_metric") == (["monai", "lits"] if expected else "monai")
+
+
+@pytest.mark.slow
+def test_the_fine_network_takes_the_channels_of_the_coarse_one_and_no_others(
+    tmp_path: Path, run_bundle: RunBundle, make_domain: MakeDomain
+) -> None:
+    coarse, fine = (copy_bundle(f"liver_ct_{stage}_segmentation", tmp_path) for stage in ("coarse", "fine"))
+    data = write_channels(tmp_path / "Scans")
+    smoke = ("--dataset_dir", data, "--epochs", 1, "--config_file")
+    run_bundle("run", "training", *smoke, configs(coarse, "train", "smoke"), "--in_channels", 2)
+    settings = json.loads((coarse / "models" / "settings.json").read_text(encoding="utf-8"))
+    own = {"coarse": settings, "coarse_checkpoint": str(coarse / "models" / "model.pt")}
+    write_json(fine / "configs" / "own.json", own)
+    files = configs(fine, "train", "smoke", "own")
+    run_bundle("run", "training", *smoke, files)
+    run_bundle("run", "evaluating", "--dataset_dir", data, "--config_file", configs(fine, "train", "evaluate"))
+    assert (fine / "eval" / "evaluation" / "evaluation.json").is_file()
+    one = make_domain(tmp_path / "Livers")
+    changes = ("--in_channels", 1, "--dataset_dir", one)
+    line = run_bundle("run", "training", *smoke[2:], files, *changes, fails=True).rstrip().splitlines()[-1]
+    assert "The coarse network has in_channels 2 and the fine one 1, but both see the same scans" in line

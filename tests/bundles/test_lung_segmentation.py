@@ -18,6 +18,7 @@ from med3d_components.networks import DilatedResNet, Med3DSegmentationNet
 from med3d_components.utils import write_json
 from tests.bundles.workflow import configs, copy_bundle, names, read_table
 from tests.conftest import ROOT, MakeDomain, RunBundle
+from tests.data.channel_files import write_channels
 from tests.data.dicom_files import write_series
 
 SETTINGS: dict[str, Any] = {
@@ -74,6 +75,27 @@ def test_train_from_an_encoder_evaluate_and_infer_from_the_root_inside_and_elsew
     assert names(bundle / "eval" / "inference") == {"scans.csv", *scans}
     mask = nib.load(bundle / "eval" / "inference" / "case_0_seg.nii.gz")
     assert (mask.shape, set(np.unique(mask.get_fdata())) <= {0, 1, 2}) == ((24, 28, 20), True)
+
+
+def test_two_channels_start_from_weights_of_one_and_the_evaluation_agrees(
+    bundle: Path, tmp_path: Path, run_bundle: RunBundle
+) -> None:
+    data = write_channels(tmp_path / "Scans")
+    torch.save(DilatedResNet(10).state_dict(), tmp_path / "resnet_10_23dataset.pth")
+    smoke = ("--config_file", configs(bundle, "train", "smoke"), "--dataset_dir", data)
+    weights = ("--pretrained_weights", tmp_path / "resnet_10_23dataset.pth", "--frozen_stages", "['stem']")
+    output = run_bundle("run", "training", *smoke, *weights, "--in_channels", 2)
+    assert "adapted     conv1.weight: 1 channel repeated over 2, divided by 2" in output
+    assert "channels     T1, T2" in output
+    published = torch.load(tmp_path / "resnet_10_23dataset.pth", weights_only=True)["conv1.weight"]
+    model = torch.load(bundle / "models" / "model.pt", weights_only=True)
+    assert torch.equal(model["encoder.conv1.weight"], published.expand(-1, 2, -1, -1, -1) / 2)  # which was frozen
+
+    best = torch.load(bundle / "checkpoints" / "last.pt", weights_only=True)["best"]["score"]
+    evaluation = ("--config_file", configs(bundle, "train", "evaluate"), "--dataset_dir", data)
+    run_bundle("run", "evaluating", *evaluation)
+    scores = json.loads((bundle / "eval" / "evaluation" / "evaluation.json").read_text(encoding="utf-8"))
+    assert scores["val_mean_dice"] == pytest.approx(best, abs=1e-6)
 
 
 @pytest.mark.slow

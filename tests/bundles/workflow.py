@@ -83,13 +83,13 @@ def small_training(bundle: Path, data: Path, **changes: Any) -> ConfigParser:
     return parser
 
 
-def leave_model(bundle: Path, data: Path, **changes: Any) -> nn.Module:
+def leave_model(bundle: Path, data: Path, scan: Any = None, **changes: Any) -> nn.Module:
     """Write what a training of no epochs would leave behind in a bundle, and return the network."""
     training = small_training(bundle, data, **changes)
     write_json(bundle / "models" / "settings.json", training.get_parsed_content("settings"))
     inference = ConfigParser(ConfigParser.load_config_file(bundle / "configs" / "inference.json"))
     inference["bundle_root"] = str(bundle)
-    scan = {"image": str(data / "Scans" / "imagesTr" / "case_0.nii.gz")}
+    scan = {"image": scan or str(data / "Scans" / "imagesTr" / "case_0.nii.gz")}
     network: nn.Module = training.get_parsed_content("network_def")
     settle(network, inference.get_parsed_content("preprocessing")(scan)["image"].as_tensor()[None])
     torch.save(network.state_dict(), bundle / "models" / "model.pt")

@@ -80,7 +80,7 @@ def test_a_channel_that_is_no_whole_number_is_refused(tmp_path: Path, channel: A
         ({"training": {"0": {}}}, "'training' must be a list of cases"),
         ({"training": ["a.nii.gz", "b.nii.gz"]}, "must have 'image' and 'label', each the path of a file, but one is"),
         ({"training": [None]}, "each the path of a file, but one is null"),
-        ({"training": [{"image": ["a", "b"], "label": "c"}]}, "each the path of a file"),
+        ({"training": [{"image": ["a", 1], "label": "c"}]}, "each the path of a file"),
         ({"training": [{"image": "", "label": "c"}]}, "each the path of a file"),
         ({"training": [{"image": "a\0", "label": "c"}]}, "each the path of a file"),
     ],

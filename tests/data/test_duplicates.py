@@ -14,7 +14,7 @@ SPELLINGS = ["./imagesTr/a.nii.gz", "imagesTr/../imagesTr/a.nii.gz", "link/a.nii
 
 
 def entries(folder: Path, *pairs: tuple[str, str]) -> list[Entry]:
-    return [Entry(folder / image, folder / label) for image, label in pairs]
+    return [Entry((folder / image,), folder / label) for image, label in pairs]
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)

@@ -7,6 +7,7 @@ import torch
 from ignite.engine import Engine, Events
 
 from med3d_components.metrics import AverageLabelDice, IntensityWindowDice
+from med3d_components.metrics.cases import UNNAMED
 
 CLASSES = {"liver": ["background", "liver"], "heart": ["background", "atrium"]}
 
@@ -53,6 +54,17 @@ def test_a_window_of_intensities_takes_the_largest_piece_of_what_is_as_bright() 
         IntensityWindowDice(["background", "liver"], training), {"image": image, "pred": image, "label": box(3)}
     )
     assert scores == {"baseline": 1, "baseline/liver": 1}
+
+
+def test_of_several_channels_the_window_is_that_of_the_first() -> None:
+    torch.manual_seed(0)
+    first = 50 * box(4) + torch.randn(1, 8, 8, 8)
+    windows = []
+    for image in (first, torch.cat([first, 1000 - first])):
+        baseline = IntensityWindowDice(["background", "liver"], [{"image": image, "label": box(4)}])
+        baseline.fit()
+        windows.append((baseline.windows, baseline.predict(UNNAMED, image).shape))
+    assert windows[0] == windows[1]
 
 
 def test_the_window_reaches_two_standard_deviations_of_its_domains_foreground() -> None:

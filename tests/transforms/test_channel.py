@@ -22,3 +22,13 @@ def test_several_channels_where_the_training_had_one_are_refused() -> None:
     assert select({"image": torch.ones(1, 4, 4, 4)})["image"].shape == (1, 4, 4, 4)
     with pytest.raises(ValueError, match="the image has 3 channels, but those of the training have one"):
         select({"image": torch.ones(3, 4, 4, 4)})
+
+
+def test_a_network_of_several_channels_sees_them_all_and_no_other_number() -> None:
+    select = SelectChanneld("image", channel=None, in_channels=3)
+    image = torch.rand(3, 4, 4, 4)
+    assert select({"image": image})["image"] is image
+    with pytest.raises(ValueError, match=r"the image has 1 channel, but the network takes 3: give a 4-D file of them"):
+        select({"image": image[:1]})
+    with pytest.raises(ValueError, match=r"the image has 2 channels, but the network takes 3"):
+        select({"image": image[:2]})

@@ -21,6 +21,14 @@ def test_volumes_that_no_normalisation_saves_are_refused() -> None:
         CheckImaged("image")({"image": image})
 
 
+def test_a_channel_that_says_nothing_is_called_by_its_number(abdomen: torch.Tensor) -> None:
+    empty = torch.stack([torch.rand(4, 4, 4), torch.zeros(4, 4, 4)])
+    with pytest.raises(ValueError, match="all voxels of channel 1 of the image are 0"):
+        CheckImaged("image")({"image": empty})
+    with pytest.raises(ValueError, match="channel 1 of the image is no CT in HU, but 1024 higher"):
+        CheckHounsfieldd("image", RANGE)({"image": torch.cat([abdomen, abdomen + 1024])})
+
+
 @pytest.fixture(scope="module")
 def abdomen() -> torch.Tensor:
     """Return a body of soft tissue with bone, in air, with noise."""

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
-__all__ = ["class_names", "find_bundles", "is_trained", "trained_options"]
+__all__ = ["channel_names", "class_names", "find_bundles", "is_trained", "trained_options"]
 
 KINDS = ("segmentation", "classification")
 """The word in a bundle's name that tells what it answers."""
 
-TRAINED = re.compile(r"\$@trained\['(\w+)'\]")
+TRAINED = re.compile(r"\$@trained((?:\['\w+'\])+)")
 
 
 def find_bundles(folder: Path, wanted: str | None = None) -> dict[str, Path]:
@@ -50,6 +52,11 @@ def class_names(bundle: Path) -> list[str]:
     return [described[str(i)] for i in range(len(described))]
 
 
+def channel_names(bundle: Path) -> list[str]:
+    """Return the channels of a scan as the weights know them, none if there are no weights or they name none."""
+    return list(_read(bundle / "models" / "settings.json").get("channel_names", [])) if is_trained(bundle) else []
+
+
 def trained_options(bundle: Path) -> dict[str, Any]:
     """Return what the training of the weights decided, as ids of train.json, so that a further one cannot disagree.
 
@@ -58,7 +65,12 @@ def trained_options(bundle: Path) -> dict[str, Any]:
     settings, overlay = (_read(bundle / name) for name in ("models/settings.json", "configs/evaluate.json"))
     found = {key: TRAINED.fullmatch(str(value)) for key, value in overlay.items()}
     fixed = {key: value for key, value in overlay.items() if value is None or isinstance(value, bool)}
-    return {**fixed, **{key: settings[match[1]] for key, match in found.items() if match}}
+    return {**fixed, **{key: _entry(settings, match[1]) for key, match in found.items() if match}}
+
+
+def _entry(settings: Any, path: str) -> Any:
+    """Return the entry of a path such as ``['network']['in_channels']``."""
+    return reduce(getitem, re.findall(r"\w+", path), settings)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from monailabel.interfaces.datastore import Datastore
 from monailabel.tasks.train.bundle import BundleTrainTask
 
-from lib.bundles import class_names, is_trained, trained_options
+from lib.bundles import channel_names, class_names, is_trained, trained_options
 from med3d_components.utils import write_json
 from med3d_components.utils.causes import show_cause
 from med3d_components.utils.options import OPTIONS, check_value
@@ -59,8 +59,10 @@ class SegmentationTrainTask(BundleTrainTask):
     def _fetch_datalist(self, request: Mapping[str, Any], datastore: Datastore) -> list[dict[str, str]]:
         """Write the labelled scans of the datastore as a dataset.json."""
         items = [{"image": item["image"], "label": item["label"]} for item in datastore.datalist()]
-        labels = {str(i): name for i, name in enumerate(class_names(self.bundle))}
-        write_json(self._dataset() / "dataset.json", {"labels": labels, "training": items})
+        content: dict[str, Any] = {"labels": _numbered(class_names(self.bundle)), "training": items}
+        if names := channel_names(self.bundle):
+            content["channel_names"] = _numbered(names)
+        write_json(self._dataset() / "dataset.json", content)
         return items
 
     def _partition_datalist(self, datalist: Any, request: Mapping[str, Any], shuffle: bool = False) -> tuple[Any, None]:
@@ -100,6 +102,10 @@ class SegmentationTrainTask(BundleTrainTask):
             return {}
         options = {**trained_options(self.bundle), "learning_rate": FINE_TUNING_RATE}
         return {key: value for key, value in options.items() if key not in OWN}
+
+
+def _numbered(names: Sequence[str]) -> dict[str, str]:
+    return {str(i): name for i, name in enumerate(names)}
 
 
 def _plain(key: str, value: Any) -> Any:

@@ -42,6 +42,14 @@ def test_options_and_classes_reach_the_network() -> None:
     assert network.classifier.out_channels == 5
 
 
+@pytest.mark.parametrize("stage", ["coarse", "fine"])
+def test_batches_have_the_channels_of_the_network(stage: str) -> None:
+    trainer = bundle_trainer(ROOT / "bundles" / f"liver_ct_{stage}_segmentation", [16] * 3, 1, depth=10, in_channels=3)
+    batch = next(iter(trainer.data_loader))
+    assert (batch["image"].shape, batch["label"].shape) == ((1, 3, 16, 16, 16), (1, 1, 16, 16, 16))
+    assert trainer.network.encoder.conv1.in_channels == 3
+
+
 def test_the_default_setting_is_that_of_the_config() -> None:
     assert default_setting(LUNG) == ([96, 96, 96], 2)
     assert default_setting(ROOT / "bundles" / "genesis_pretraining") == ([64, 64, 32], 2)
