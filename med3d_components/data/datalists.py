@@ -27,7 +27,7 @@ from med3d_components.data.splits import draw_key, draw_split, take_share
 from med3d_components.data.volumes import Header, case_name, channel_files, list_scans, open_scan, read_header
 from med3d_components.utils import as_flag
 
-__all__ = ["Case", "Domain", "ImageDatalist", "MultiDomainDatalist", "SegmentationDatalist", "read_domain"]
+__all__ = ["Case", "Domain", "ImageDatalist", "MultiDomainDatalist", "SegmentationDatalist", "name_case", "read_domain"]
 
 logger = logging.getLogger(__name__)
 
@@ -313,7 +313,7 @@ def read_domain(
     headers = [_read_header(path, entry, need_spacing) for entry in entries]
     voxels = class_voxels(path, entries, len(listed.classes))
     cases = tuple(
-        Case(_case_name(entry), entry.images, entry.label, header, number)
+        Case(name_case(entry), entry.images, entry.label, header, number)
         for entry, header, number in zip(entries, headers, voxels, strict=True)
     )
     warn_of_copies(case.image for case in cases)
@@ -348,7 +348,8 @@ def _find_domains(dataset_dir: Path, names: str | Sequence[str] | None) -> list[
     return [folders[name] for name in sorted(set(wanted))]
 
 
-def _case_name(entry: Entry) -> str:
+def name_case(entry: Entry) -> str:
+    """Return the name of a case: that of its image, or of its label where several images are its channels."""
     return case_name(entry.label if len(entry.images) > 1 else entry.image)
 
 
@@ -373,7 +374,7 @@ def _read_header(path: Path, entry: Entry, need_spacing: bool) -> Header:
             f"{entry.label}, the label of {entry.image}, does not exist; add it or drop the entry in {path}."
         )
     image, label = (open_scan(files, need_spacing=need_spacing) for files in (entry.images, entry.label))
-    check_label(image, label, _case_name(entry))
+    check_label(image, label, name_case(entry))
     return read_header(entry.images, need_spacing)
 
 

@@ -93,7 +93,7 @@ def _inspect(data: DataFolder) -> list[CaseFacts]:
 
 def _hide(text: str, data: DataFolder, item: Item) -> str:
     """Leave out of a reason what lies above the data's folder."""
-    files = [Path(path) for path in (item.image, item.label) if path]
+    files = [Path(path) for path in (*item.images, item.label) if path]
     outside = [path.parent for path in files if not path.is_relative_to(data.folder)]
     for place in (data.folder, data.folder.resolve(), *outside):
         text = text.replace(f"{place}/", "")

@@ -104,7 +104,7 @@ def inspect_case(item: Item, classes: Sequence[str], channel: int = 0) -> CaseFa
 
     Example:
         >>> folder = "3DSeg-8/Task09_Spleen"
-        >>> item = Item("case_0", f"{folder}/imagesTr/case_0.nii.gz", f"{folder}/labelsTr/case_0.nii.gz")
+        >>> item = Item("case_0", (f"{folder}/imagesTr/case_0.nii.gz",), f"{folder}/labelsTr/case_0.nii.gz")
         >>> inspect_case(item, ("background", "spleen")).volumes_ml
         {'spleen': 2.8125}
     """
@@ -112,7 +112,7 @@ def inspect_case(item: Item, classes: Sequence[str], channel: int = 0) -> CaseFa
     try:
         if item.error:
             raise ValueError(item.error)
-        scan = open_scan(item.image, need_spacing=False)
+        scan = open_scan(item.images, need_spacing=False)
         image, affine = _as_ras(_one_channel(scan, channel), scan.affine)
         _describe_image(facts, scan, image)
     except Exception as error:  # whatever a damaged file leads the libraries to
@@ -163,7 +163,7 @@ def _describe_image(facts: CaseFacts, scan: Scan, image: NDArray[Any]) -> None:
     facts.intensities = Intensities(float(image.min()), low, high, float(image.max()))
     facts.image_hash = _digest(image)
     extremes = np.array([facts.intensities.lowest, facts.intensities.highest])
-    if reason := _refusal(CheckImaged("image"), extremes):
+    if reason := _refusal(CheckImaged("image"), extremes[None]):
         facts.findings.append(Finding("unusable image", reason, is_error=True))
     else:
         facts.offset = _refusal(CheckHounsfieldd("image", HU), few[None])

@@ -7,19 +7,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from med3d_components.data.dataset_json import read_dataset_json, read_segmentations
+from med3d_components.data.datalists import name_case
+from med3d_components.data.dataset_json import Entry, read_dataset_json, read_segmentations
 from med3d_components.data.domains import DOMAINS_3DSEG8
 from med3d_components.data.duplicates import check_listed_once
-from med3d_components.data.volumes import case_name, list_images
+from med3d_components.data.volumes import channel_files, list_images
 
 __all__ = ["DataFolder", "Item", "list_data"]
 
 
 class Item(NamedTuple):
-    """A case to look at: its name, the paths of image and label, and why it is none, where that is known."""
+    """A case to look at: its name, the paths of image and label, and why it is none, where that is known.
+
+    Several images are its channels.
+    """
 
     name: str
-    image: str = ""
+    images: tuple[str, ...] = ()
     label: str | None = None
     error: str = ""
 
@@ -65,7 +69,7 @@ def list_data(folder: str | os.PathLike[str]) -> DataFolder:
     if domains:
         raise ValueError(f"{folder} holds several data sets; check them one by one: {', '.join(domains)}.")
     listed = list_images(folder)
-    return DataFolder(folder, [Item(each["case"], each["image"], None, each.get("error", "")) for each in listed])
+    return DataFolder(folder, [Item(each["case"], (each["image"],), None, each.get("error", "")) for each in listed])
 
 
 def _list_decathlon(folder: Path) -> DataFolder:
@@ -79,8 +83,14 @@ def _list_decathlon(folder: Path) -> DataFolder:
         raise ValueError(f"{path} lists no case under 'training'.")
     known = DOMAINS_3DSEG8.get(folder.resolve().name)
     channel = known.channel if known and listed.channel is None else listed.channel or 0
-    items = [Item(case_name(entry.image), str(entry.image), str(entry.label)) for entry in listed.entries]
+    items = [Item(name_case(each), _images(each), str(each.label)) for each in listed.entries]
     return DataFolder(folder, items, listed.classes, _modality(content, channel), channel)
+
+
+def _images(entry: Entry) -> tuple[str, ...]:
+    """Return the images of a case: those that are listed, or the numbered files of the channels in their place."""
+    numbered = [] if entry.image.exists() else channel_files(entry.image)
+    return tuple(map(str, numbered or entry.images))
 
 
 def _modality(content: Mapping[str, Any], channel: int) -> str:

@@ -18,6 +18,7 @@ from packaging.requirements import Requirement
 
 from med3d_components.utils.option_help import option_names, option_table
 from med3d_components.utils.preflight import check_options
+from scripts.commands.pack_bundles import vendored_package
 from scripts.commands.sync_bundles import sync, with_wiring
 from tests.conftest import BUNDLES, ROOT
 
@@ -53,10 +54,10 @@ def test_all_files_of_a_bundle_are_there(bundle: Path) -> None:
 
 
 def imported_packages() -> set[str]:
-    """Return the names of the third-party packages that the package imports or MONAI's handlers need."""
+    """Return the third-party packages that the packed part of the package imports, or MONAI's handlers need."""
     found = {"itk", "scipy", "skimage", "tqdm", "tensorboard", "fire"}  # MONAI, ignite and torch import these late
-    for path in (ROOT / "med3d_components").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for source in (content for name, content in vendored_package().items() if name.endswith(".py")):
+        for node in ast.walk(ast.parse(source)):
             if isinstance(node, ast.ImportFrom) and node.module:
                 found.add(node.module.partition(".")[0])
             elif isinstance(node, ast.Import):

@@ -14,6 +14,8 @@ import pytest
 from med3d_components.data.volumes import list_scans, open_scan
 from med3d_components.prepare.data_report import write_data_report
 from med3d_components.prepare.listing import list_data
+from tests.conftest import write_domain
+from tests.data.channel_files import two_channels
 from tests.data.dicom_files import write_series
 from tests.prepare.faulty_data import FAULTS, SHAPE, draw, save, write_case, write_faulty, write_good
 
@@ -78,6 +80,15 @@ def test_each_tag_of_the_page_is_closed(faulty: Path, table: pd.DataFrame) -> No
     text = text.replace("<!DOCTYPE html>", "").replace("<details open>", "<details>")
     text = text.replace("<script>", "<script><![CDATA[").replace("</script>", "]]></script>")
     assert len(ElementTree.fromstring(text).findall(".//article")) == len(table)
+
+
+@pytest.mark.parametrize("layout", ["list", "nnU-Net 1", "4-D"])
+def test_a_case_of_several_channels_is_one_row(tmp_path: Path, layout: str) -> None:
+    two_channels(write_domain(tmp_path / "Liver"), layout)
+    write_data_report(tmp_path / "Liver")
+    found = pd.read_csv(tmp_path / "Liver" / "report" / "cases.csv")
+    assert set(found.channels) == {2}
+    assert set(found.state) == {"good"}
 
 
 def test_nothing_above_the_folder_is_named(faulty: Path, table: pd.DataFrame) -> None:
