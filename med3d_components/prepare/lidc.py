@@ -131,11 +131,11 @@ def _write_nodules(pairs: Iterable[tuple[DicomSeries, Report]], out: Path, stagi
         for nodule in find_nodules(report, series):
             count[series.patient] += 1
             mask = f"masks/{re.sub(r'[^-.0-9A-Za-z]', '_', series.patient)}_{count[series.patient]:02}.nii.gz"
-            save_nifti(*nodule.mask(series), staging / mask)
+            save_nifti(*nodule.mask(), staging / mask)
             entries.append(
                 {
                     "image": _relative(series.path, out),
-                    "center_mm": nodule.centre(series).round(3).tolist(),
+                    "center_mm": nodule.centre.round(3).tolist(),
                     "malignancy": nodule.malignancy,
                     "mask": mask,
                     "patient": series.patient,

@@ -4,43 +4,28 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import reduce
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from nibabel.affines import apply_affine, from_matvec
+from nibabel.affines import from_matvec
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import DisjointSet
 from scipy.sparse import csr_array
 from scipy.spatial.distance import cdist
 
 from med3d_components.data.dicom import DicomSeries
-from med3d_components.prepare.lidc_xml import Contour, Reading, Report
+from med3d_components.prepare.lidc_outlines import Outline, place_readings
+from med3d_components.prepare.lidc_xml import Report
 
-__all__ = ["Nodule", "Outline", "find_nodules", "join_outlines", "place_readings"]
+__all__ = ["Nodule", "find_nodules", "join_outlines"]
 
 _SAME = 0.3  # Dice from which two outlines are of the same nodule, wherever their centres are
 _MARGIN = 3  # voxels around a nodule in its mask
 
 _log = logging.getLogger(__name__)
-
-
-class Outline(NamedTuple):
-    """A nodule as one reader saw it, in the voxels of its series.
-
-    Attributes:
-        reader: number of the reading session.
-        name: that the reader's file gives the nodule.
-        malignancy: 1 to 5.
-        voxels: flat indices into the series, sorted, (N,).
-    """
-
-    reader: int
-    name: str
-    malignancy: int
-    voxels: NDArray[np.int64]
 
 
 class Nodule(NamedTuple):
@@ -53,12 +38,14 @@ class Nodule(NamedTuple):
         """One score per reader."""
         return [outline.malignancy for outline in self.outlines]
 
-    def centre(self, series: DicomSeries) -> NDArray[np.float64]:
-        """Return the mean of the outlines' centres in RAS mm, (3,)."""
-        return np.mean([_centre(outline, series.shape, series.affine) for outline in self.outlines], axis=0)
+    @property
+    def centre(self) -> NDArray[np.float64]:
+        """Mean of the outlines' centres in RAS mm, (3,)."""
+        return np.asarray(np.mean([outline.centre for outline in self.outlines], axis=0))
 
-    def mask(self, series: DicomSeries) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    def mask(self) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
         """Return the voxels that at least half of the readers outlined, cropped, and the affine of the crop."""
+        series = self.outlines[0].series
         voxels, votes = np.unique(np.concatenate([x.voxels for x in self.outlines]), return_counts=True)
         voxels = voxels[votes >= min(len(self.outlines) / 2, votes.max())]  # outlines may miss each other
         index = np.stack(np.unravel_index(voxels, series.shape))
@@ -72,13 +59,13 @@ class Nodule(NamedTuple):
 def find_nodules(report: Report, series: DicomSeries) -> list[Nodule]:
     """Return the nodules of a series, in the order of its report.
 
-    Warns where a reader outlined a nodule several times with different scores.
+    Warns where a reader outlined a nodule several times.
 
     Raises:
         ValueError: if the outlines do not fit the series, or one leaves no voxel.
     """
     nodules = []
-    for members in join_outlines(place_readings(report, series), series.shape, series.affine):
+    for members in join_outlines(place_readings(report, series)):
         by_reader: dict[int, list[Outline]] = defaultdict(list)
         for outline in members:
             by_reader[outline.reader].append(outline)
@@ -87,74 +74,8 @@ def find_nodules(report: Report, series: DicomSeries) -> list[Nodule]:
     return nodules
 
 
-def place_readings(report: Report, series: DicomSeries) -> list[Outline]:
-    """Return the readings as voxels of their series.
-
-    A contour lies in the slice of its SOPInstanceUID, or, where the report gives that slice several heights, in the one
-    at the contour's height. Holes are left out.
-
-    Raises:
-        ValueError: if a contour lies outside the series, or a reading leaves no voxel.
-    """
-    slices = _Slices(report, series)
-    return [Outline(x.reader, x.name, x.malignancy, _voxels(x, slices)) for x in report.readings]
-
-
-class _Slices:
-    """The slices of a series as a report calls them."""
-
-    def __init__(self, report: Report, series: DicomSeries) -> None:
-        self.file, self.series = report.file, series
-        self._numbers = {uid: number for number, uid in enumerate(series.instance_uids)}
-        self._heights = series.affine[2, 3] + series.affine[2, 2] * np.arange(series.shape[2])
-        self._tolerance = np.linalg.norm(series.affine[:3, 2]) / 4
-        heights: dict[str, set[float]] = defaultdict(set)
-        for reading in report.readings:
-            for contour in reading.contours:
-                heights[contour.instance_uid].add(contour.height)
-        self._ambiguous = {uid for uid, some in heights.items() if len(some) > 1}
-        for uid in sorted(self._ambiguous):
-            places = " and ".join(f"{height:g}" for height in sorted(heights[uid]))
-            _log.warning("%s: slice %s is said to lie at %s mm; its outlines go by the height.", self.file, uid, places)
-
-    def number(self, contour: Contour) -> int:
-        """Return the number of a contour's slice, from 0."""
-        number = self._numbers.get(contour.instance_uid)
-        if number is not None and contour.instance_uid in self._ambiguous:
-            distances = np.abs(self._heights - contour.height)
-            number = int(distances.argmin()) if distances.min() < self._tolerance else None
-        if number is None:
-            raise ValueError(
-                f"{self.file} outlines slice {contour.instance_uid} at {contour.height:g} mm, which "
-                f"{self.series.path} does not hold; copy the series anew."
-            )
-        return number
-
-
-def _voxels(reading: Reading, slices: _Slices) -> NDArray[np.int64]:
-    """Return the voxels of a nodule without its holes, as sorted flat indices into the series, (N,)."""
-    nodule, holes = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
-    for contour in reading.contours:
-        (nodule if contour.included else holes).append(_flat(contour, slices))
-    voxels = np.setdiff1d(np.concatenate(nodule), np.concatenate(holes))
-    if not voxels.size:
-        raise ValueError(f"{slices.file} has a nodule of reader {reading.reader + 1} without a voxel; correct it.")
-    return voxels
-
-
-def _flat(contour: Contour, slices: _Slices) -> NDArray[np.int64]:
-    number, (columns, rows) = slices.number(contour), contour.pixels().T
-    try:
-        return np.ravel_multi_index((columns, rows, np.full_like(rows, number)), slices.series.shape)
-    except ValueError as e:
-        size = " x ".join(map(str, slices.series.shape[:2]))
-        raise ValueError(f"{slices.file} has an outline beyond the {size} pixels of its series.") from e
-
-
-def join_outlines(
-    outlines: Sequence[Outline], shape: tuple[int, int, int], affine: NDArray[np.float64]
-) -> list[list[Outline]]:
-    """Join the outlines of each nodule.
+def join_outlines(outlines: Sequence[Outline]) -> list[list[Outline]]:
+    """Join the outlines of each nodule of a series.
 
     Outlines of one reader whose Dice is 0.3 or more are one, drawn twice. Outlines of two readers are of one nodule if
     their Dice is 0.3 or more, or their centres no further apart than the larger one's radius, as spheres of their
@@ -162,13 +83,8 @@ def join_outlines(
     nodules join of which outlines have a Dice of 0.3 or more, if no more than half of their readers outlined both:
     these drew in pieces what the others drew as one.
 
-    Args:
-        outlines: of one series.
-        shape: of the series in voxels.
-        affine: voxel to RAS mm, (4, 4).
-
     Returns:
-        Groups of outlines, as often of one reader as the reader outlined the nodule.
+        Groups of outlines, with as many of one reader as the reader made of the nodule.
     """
     if not outlines:
         return []
@@ -176,7 +92,7 @@ def join_outlines(
     same_reader = readers[:, None] == readers
     dice = _dice([outline.voxels for outline in outlines])
     overlapping = dice >= _SAME
-    distances, near = _distances(outlines, shape, affine)
+    distances, near = _distances(outlines)
     groups = DisjointSet(range(len(outlines)))
 
     def readers_of(member: int) -> set[int]:
@@ -203,20 +119,12 @@ def _dice(voxels: Sequence[NDArray[np.int64]]) -> NDArray[np.float64]:
     return 2 * (member @ member.T).toarray() / np.add.outer(sizes, sizes)
 
 
-def _distances(
-    outlines: Iterable[Outline], shape: tuple[int, int, int], affine: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def _distances(outlines: Sequence[Outline]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return how far the centres of each two outlines are apart in mm, and whether no more than the larger's radius."""
-    centres = np.array([_centre(outline, shape, affine) for outline in outlines])
-    volumes = np.array([outline.voxels.size for outline in outlines]) * abs(np.linalg.det(affine))
-    radii = np.cbrt(3 * volumes / (4 * np.pi))
+    centres = np.array([outline.centre for outline in outlines])
+    radii = np.array([outline.radius for outline in outlines])
     distances = cdist(centres, centres)
     return distances, distances <= np.maximum.outer(radii, radii)
-
-
-def _centre(outline: Outline, shape: tuple[int, int, int], affine: NDArray[np.float64]) -> NDArray[np.float64]:
-    index = np.stack(np.unravel_index(outline.voxels, shape), axis=1)
-    return np.asarray(apply_affine(affine, index.mean(axis=0)))
 
 
 def _pairs(

@@ -2,14 +2,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import permutations
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from med3d_components.prepare.lidc_nodules import Outline, join_outlines
+from med3d_components.data.dicom import DicomSeries
+from med3d_components.prepare.lidc_nodules import join_outlines
+from med3d_components.prepare.lidc_outlines import Outline
 from tests.prepare.lidc_files import AFFINE, SHAPE, sphere
 
+SERIES = cast(DicomSeries, SimpleNamespace(shape=SHAPE, affine=AFFINE))
 Seen = tuple[int, int, NDArray[np.bool_]]  # reader, malignancy, voxels
 
 
@@ -25,8 +30,8 @@ def dice(one: NDArray[np.bool_], two: NDArray[np.bool_]) -> float:
 
 def join(seen: Sequence[Seen]) -> list[list[tuple[int, int]]]:
     """Return the reader and malignancy of each outline in a nodule, in an order of their own."""
-    outlines = [Outline(reader, str(n), score, np.flatnonzero(x)) for n, (reader, score, x) in enumerate(seen)]
-    nodules = join_outlines(outlines, SHAPE, AFFINE)
+    outlines = [Outline(SERIES, reader, str(n), score, np.flatnonzero(x)) for n, (reader, score, x) in enumerate(seen)]
+    nodules = join_outlines(outlines)
     assert sorted(x.name for nodule in nodules for x in nodule) == sorted(x.name for x in outlines)
     return sorted(sorted((x.reader, x.malignancy) for x in nodule) for nodule in nodules)
 
