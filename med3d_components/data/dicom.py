@@ -47,6 +47,7 @@ __all__ = [
     "is_dicom_folder",
     "quiet",
     "read_series",
+    "walk_files",
 ]
 
 _GEOMETRY = {
@@ -254,7 +255,7 @@ def find_series(root: str | os.PathLike[str], resample: bool = False) -> FoundSe
     root = Path(root)
     _check_folder(root)
     unreadable: list[tuple[str, str]] = []
-    found = _find(_walk(root, unreadable), resample)
+    found = _find(walk_files(root, unreadable), resample)
     return found._replace(failures=unreadable + found.failures)
 
 
@@ -286,7 +287,7 @@ def read_series(path: str | os.PathLike[str], resample: bool = False) -> DicomSe
     _check_folder(Path(folder))
     unreadable: list[tuple[str, str]] = []
     own = not name and is_dicom_folder(folder)
-    files = sorted(Path(folder).iterdir()) if own else _walk(Path(folder), unreadable)
+    files = sorted(Path(folder).iterdir()) if own else walk_files(Path(folder), unreadable)
     found = _find(files, resample, keep_single=bool(name))
     failures = unreadable + found.failures
     if name:
@@ -336,8 +337,13 @@ def _check_folder(folder: Path) -> None:
         raise FileNotFoundError(f"{folder} is no folder; give the one that holds the DICOM files of a series.")
 
 
-def _walk(root: Path, unreadable: list[tuple[str, str]]) -> Iterator[Path]:
-    """Iterate over the files below a folder through each link once, in the order of their names."""
+def walk_files(root: Path, unreadable: list[tuple[str, str]]) -> Iterator[Path]:
+    """Iterate over the files below a folder in the order of their names, through each link once.
+
+    Args:
+        root: of the tree.
+        unreadable: gets path and reason of each folder that cannot be opened.
+    """
     seen: set[str] = set()
 
     def report(error: OSError) -> None:

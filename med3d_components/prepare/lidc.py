@@ -65,7 +65,7 @@ def import_lidc(source: str | os.PathLike[str], out: str | os.PathLike[str]) -> 
 
     Raises:
         FileNotFoundError: if there is no ``source``.
-        FileExistsError: if ``out`` holds other data, or was changed since it was written.
+        FileExistsError: if ``out`` holds other data, was imported from elsewhere, or was changed since.
         ValueError: if an XML file is damaged, has no valid malignancy or does not fit its series, two files differ on a
             series, or there is no nodule at all. What LIDC-IDRI itself leaves out or says twice, a series without XML
             file or the reverse, and a series that is not one volume, is passed over with a warning.
@@ -88,7 +88,7 @@ def import_lidc(source: str | os.PathLike[str], out: str | os.PathLike[str]) -> 
     }
     if has_provenance(out, provenance):
         return False
-    check_untouched(out)
+    check_untouched(out, str(provenance["source"]))
     pairs = pair_reports(found, choose_reports(files))
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as parent:

@@ -17,6 +17,7 @@ __all__ = ["check_untouched", "has_provenance", "replace_folder", "write_listing
 
 _LISTING = "dataset.json"
 _WRITTEN = "written_crc32"
+_NAMED = 5  # series of each kind that are named
 
 _log = logging.getLogger(__name__)
 
@@ -38,20 +39,26 @@ def has_provenance(folder: Path, provenance: Mapping[str, Any]) -> bool:
     return provenance.items() <= _read(folder).get("provenance", {}).items()
 
 
-def check_untouched(folder: Path) -> None:
+def check_untouched(folder: Path, source: str) -> None:
     """Check that what is in the folder may be replaced.
 
+    Args:
+        folder: to write.
+        source: as "provenance" has it.
+
     Raises:
-        FileExistsError: if it is not empty and has no ``dataset.json`` of ``write_listing``, or if this or a mask was
-            changed since.
+        FileExistsError: if it is not empty and has no ``dataset.json`` of ``write_listing``, one from another source,
+            or one that was changed since, itself or a mask.
     """
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     content = _read(folder)
-    written = content.get("provenance", {}).get(_WRITTEN)
-    if written is None:
+    provenance = content.get("provenance", {})
+    if _WRITTEN not in provenance:
         raise FileExistsError(f"{folder} already holds other data; move it away or choose another folder.")
-    for name, checksum in written.items():
+    if provenance.get("source") != source:
+        raise FileExistsError(f"{folder} was imported from {provenance.get('source')}; choose another folder.")
+    for name, checksum in provenance[_WRITTEN].items():
         file = folder / name
         if not file.is_file() or (_content_crc(content) if name == _LISTING else _file_crc(file)) != checksum:
             raise FileExistsError(
@@ -117,15 +124,15 @@ def _take_along(folder: Path, new: Path, before: Mapping[str, Any]) -> None:
 
 
 def _describe(folder: Path, before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> str:
-    """Say in one line how the nodules have changed, series by series."""
+    """Say in one line in which series the nodules have changed."""
     old, new = _by_image(before), _by_image(after)
     kinds = {
-        "have other nodules": [image for image in new if image in old and old[image] != new[image]],
-        "are new": [image for image in new if image not in old],
-        "no longer have nodules": [image for image in old if image not in new],
+        "changed": [image for image in new if image in old and old[image] != new[image]],
+        "new": [image for image in new if image not in old],
+        "no longer with a source": [image for image in old if image not in new],
     }
-    changes = (f"{len(some)} series {kind} (first {some[0]})" for kind, some in kinds.items() if some)
-    return f"{folder} was written anew from a changed source: {'; '.join(changes) or 'its nodules are the same'}."
+    changes = [f"{len(some)} series {kind} ({', '.join(some[:_NAMED])})" for kind, some in kinds.items() if some]
+    return f"{folder} was written anew, since its source has changed: {'; '.join(changes) or 'the same nodules'}."
 
 
 def _by_image(nodules: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tqdm import tqdm
 
-from med3d_components.data.dicom import DicomSeries, FoundSeries
+from med3d_components.data.dicom import DicomSeries, FoundSeries, walk_files
 from med3d_components.prepare.lidc_xml import Report, read_report
 
 __all__ = ["choose_reports", "find_xml", "pair_reports"]
@@ -19,9 +18,12 @@ _log = logging.getLogger(__name__)
 
 
 def find_xml(source: Path) -> list[Path]:
-    """Return all XML files in a folder and below it but hidden ones, sorted."""
-    names = (Path(root, name) for root, _, files in os.walk(source) for name in files)
-    return sorted(path for path in names if path.suffix.lower() == ".xml" and not path.name.startswith("."))
+    """Return all XML files in a folder and below it but hidden ones, sorted.
+
+    A folder that cannot be opened is not told here: the search for series tells it.
+    """
+    files = walk_files(source, unreadable=[])
+    return sorted(path for path in files if path.suffix.lower() == ".xml" and not path.name.startswith("."))
 
 
 def choose_reports(files: Iterable[Path]) -> dict[str, Report]:
@@ -59,8 +61,11 @@ def _choose(reports: Sequence[Report]) -> Report:
 def pair_reports(found: FoundSeries, reports: dict[str, Report]) -> list[tuple[DicomSeries, Report]]:
     """Match series to the reports on them, in the order of the series.
 
-    Warns of what a report leaves out, of a series that is not one volume, and of one without report or the reverse.
+    Warns of what a report leaves out, of DICOM files that are no slices, of a series that is not one volume, and of one
+    without report or the reverse.
     """
+    for note in found.notes:
+        _log.warning("%s", note)
     for _, reason in found.failures:
         _log.warning("Passed over: %s", reason)
     volumes: dict[str, list[DicomSeries]] = defaultdict(list)

@@ -199,6 +199,18 @@ def test_xml_files_may_lie_in_a_folder_of_their_own_and_twice(
     ]
 
 
+def test_xml_files_behind_a_link_are_found_and_hidden_ones_are_not(
+    tmp_path: Path, case: MakeCase, annotate: Annotate
+) -> None:
+    series = case()
+    file = annotate(report(series.uid, [nodule(rois(sphere(), series))]))
+    (file.parent / "._069.xml").write_bytes(b"what macOS leaves on foreign disks")
+    (tmp_path / "download" / "LIDC-IDRI-0001").rename(tmp_path / "elsewhere")
+    (tmp_path / "download" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "loop").symlink_to(tmp_path / "download")
+    assert [x["malignancy"] for x in run(tmp_path)] == [[3]]
+
+
 def test_two_series_of_a_patient_have_masks_of_their_own(tmp_path: Path, case: MakeCase, annotate: Annotate) -> None:
     for study in ("a", "b"):
         series = case(study=study)
@@ -262,8 +274,8 @@ def test_a_correction_of_the_annotations_is_taken_and_said(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["download", "lidc"]
     place = "../download/LIDC-IDRI-000{}/01-01-2000-30178/3000566-03192"
     assert caplog.records[-1].getMessage() == (
-        f"{tmp_path / 'lidc'} was written anew from a changed source: 1 series have other nodules (first "
-        f"{place.format(1)}); 1 series no longer have nodules (first {place.format(3)})."
+        f"{tmp_path / 'lidc'} was written anew, since its source has changed: 1 series changed ({place.format(1)}); "
+        f"1 series no longer with a source ({place.format(3)})."
     )
     assert not import_lidc(tmp_path / "download", tmp_path / "lidc")
 
@@ -309,6 +321,15 @@ def test_what_somebody_changed_is_not_written_over(
     with pytest.raises(FileExistsError, match=rf"{name} was changed or deleted since it was imported"):
         import_lidc(tmp_path / "download", tmp_path / "lidc")
     assert {file: file.read_bytes() for file in (tmp_path / "lidc").rglob("*") if file.is_file()} == before
+
+
+def test_an_import_from_elsewhere_is_left_alone(tmp_path: Path, case: MakeCase, annotate: Annotate) -> None:
+    series = case()
+    annotate(report(series.uid, [nodule(rois(sphere(), series), 1)]))
+    run(tmp_path)
+    shutil.copytree(tmp_path / "download", tmp_path / "second half")
+    with pytest.raises(FileExistsError, match=r"lidc was imported from \.\./download; choose another folder"):
+        import_lidc(tmp_path / "second half", tmp_path / "lidc")
 
 
 @pytest.mark.parametrize("content", ["not json", "[]", '{"nodules": [], "provenance": 3}', '{"labels": {}}'])
