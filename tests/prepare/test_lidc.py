@@ -20,7 +20,7 @@ from skimage.measure import label
 from med3d_components.data.nodules import list_nodules
 from med3d_components.data.volumes import open_scan
 from med3d_components.prepare.lidc import import_lidc
-from tests.data.dicom_files import WrittenSeries, write_series, write_slices
+from tests.data.dicom_files import WrittenSeries, write_object, write_series, write_slices
 from tests.prepare.lidc_files import AFFINE, CENTRE, SHAPE, nodule, report, roi, rois, small, sphere, walk_around
 
 MakeCase = Callable[..., WrittenSeries]
@@ -226,16 +226,18 @@ def test_what_has_no_partner_or_is_no_volume_is_passed_over_with_a_warning(
     annotate(report(broken.uid, [nodule(rois(sphere(), broken))]), "broken.xml")
     annotate(report("1.2.3", [nodule(rois(sphere(), bare))]), "lonely.xml")
     annotate(report(bare.uid, [], root="IdriReadMessage"), "radiograph.xml")
+    write_object(tmp_path / "download" / "measures.dcm", "1.2.840.10008.5.1.4.1.1.88.33", "SR")
     with caplog.at_level(logging.WARNING):
         assert [entry["patient"] for entry in run(tmp_path)] == ["LIDC-IDRI-0001"]
     warnings = [record.getMessage() for record in caplog.records]
-    assert len(warnings) == 3
-    assert "LIDC-IDRI-0003" in warnings[0]
-    assert "misses slices" in warnings[0]
-    assert "1 DICOM series without XML file" in warnings[1]
-    assert "LIDC-IDRI-0002" in warnings[1]
-    assert warnings[2].startswith("Passed over 2 XML files whose series is not there or not one volume, the first is ")
-    assert warnings[2].endswith(f"broken.xml, series {broken.uid}")
+    assert len(warnings) == 4
+    assert warnings[0].startswith("passed over 1 x SR")
+    assert "LIDC-IDRI-0003" in warnings[1]
+    assert "misses slices" in warnings[1]
+    assert "1 DICOM series without XML file" in warnings[2]
+    assert "LIDC-IDRI-0002" in warnings[2]
+    assert warnings[3].startswith("Passed over 2 XML files whose series is not there or not one volume, the first is ")
+    assert warnings[3].endswith(f"broken.xml, series {broken.uid}")
 
 
 def test_a_second_call_finds_its_work_done(tmp_path: Path, case: MakeCase, annotate: Annotate) -> None:
