@@ -51,8 +51,8 @@ class Outline(NamedTuple):
 def place_readings(report: Report, series: DicomSeries) -> list[Outline]:
     """Return the readings as voxels of their series.
 
-    A contour lies in the slice of its SOPInstanceUID, or, where the report gives that slice several heights, in the one
-    at the contour's height. Holes are left out.
+    A contour lies in the slice of its SOPInstanceUID; where the series does not hold that one, or the report gives it
+    several heights, in the slice at the contour's height, with a warning. Holes are left out.
 
     Raises:
         ValueError: if a contour lies outside the series, or a reading leaves no voxel.
@@ -70,26 +70,31 @@ class _Slices:
         self._heights = series.affine[2, 3] + series.affine[2, 2] * np.arange(series.shape[2])
         self._tolerance = np.linalg.norm(series.affine[:3, 2]) / 4
         heights: dict[str, set[float]] = defaultdict(set)
-        for reading in report.readings:
-            for contour in reading.contours:
-                heights[contour.instance_uid].add(contour.height)
-        self._ambiguous = {uid for uid, some in heights.items() if len(some) > 1}
-        for uid in sorted(self._ambiguous):
-            places = " and ".join(f"{height:g}" for height in sorted(heights[uid]))
-            _log.warning("%s: slice %s is said to lie at %s mm; its outlines go by the height.", self.file, uid, places)
+        for contour in (contour for reading in report.readings for contour in reading.contours):
+            heights[contour.instance_uid].add(contour.height)
+        for uid, some in sorted(heights.items()):
+            if len(some) > 1 and self._numbers.pop(uid, None) is not None:
+                places = " and ".join(f"{height:g}" for height in sorted(some))
+                _log.warning("%s: slice %s is said to lie at %s mm; it goes by the height.", self.file, uid, places)
+                del heights[uid]
+        if unknown := sorted(heights.keys() - self._numbers.keys()):
+            _log.warning(
+                "%s: %d of the %d slices that it outlines have a UID that %s does not hold, the first is %s; they go "
+                "by the height.",
+                *(self.file, len(unknown), len(heights), series.path, unknown[0]),
+            )
 
     def number(self, contour: Contour) -> int:
         """Return the number of a contour's slice, from 0."""
-        number = self._numbers.get(contour.instance_uid)
-        if number is not None and contour.instance_uid in self._ambiguous:
-            distances = np.abs(self._heights - contour.height)
-            number = int(distances.argmin()) if distances.min() < self._tolerance else None
-        if number is None:
+        if contour.instance_uid in self._numbers:
+            return self._numbers[contour.instance_uid]
+        distances = np.abs(self._heights - contour.height)
+        if distances.min() > self._tolerance:
             raise ValueError(
                 f"{self.file} outlines slice {contour.instance_uid} at {contour.height:g} mm, which "
                 f"{self.series.path} does not hold; copy the series anew."
             )
-        return number
+        return int(distances.argmin())
 
 
 def _voxels(reading: Reading, slices: _Slices) -> NDArray[np.int64]:

@@ -430,7 +430,7 @@ SQUARE = ((10, 10), (10, 20), (20, 20), (20, 10))
 @pytest.mark.parametrize(
     ("slice_uid", "points", "inclusion", "message"),
     [
-        ("1.2.3", SQUARE, "TRUE", r"069\.xml outlines slice 1\.2\.3 at -47\.5 mm, which .* does not hold"),
+        ("1.2.99", SQUARE, "TRUE", r"069\.xml outlines slice 1\.2\.99 at 72\.5 mm, which .* does not hold"),
         (None, [(x + 45, y) for x, y in SQUARE], "TRUE", r"069\.xml has an outline beyond the 60 x 50 pixels"),
         (None, SQUARE, "FALSE", r"069\.xml has a nodule of reader 1 without a voxel"),
     ],
@@ -519,10 +519,24 @@ def test_a_slice_that_a_report_puts_at_two_heights_goes_by_the_height(
     (entry,) = run(tmp_path)
     np.testing.assert_array_equal(in_series(tmp_path / "lidc" / entry["mask"]), sphere())
     (warning,) = [record.getMessage() for record in caplog.records]
-    assert f"slice {series.instance_uids[12]} is said to lie at -35 and -33.75 mm; its outlines go by" in warning
+    assert f"slice {series.instance_uids[12]} is said to lie at -35 and -33.75 mm; it goes by" in warning
     annotate(report(series.uid, [nodule(wrong.replace("-33.75", "-33.2"))]))
     with pytest.raises(ValueError, match=r"at -33\.2 mm, which .* does not hold"):
         import_lidc(tmp_path / "download", tmp_path / "lidc")
+
+
+def test_slices_of_an_unknown_uid_go_by_their_height(
+    tmp_path: Path, case: MakeCase, annotate: Annotate, caplog: pytest.LogCaptureFixture
+) -> None:
+    # as in 185/100.xml and 189/151.xml of LIDC-IDRI, where readers call slices of one height by different UIDs
+    series = case()
+    other = WrittenSeries("1.9", [f"1.9.{number + 1}" for number in range(SHAPE[2])])
+    annotate(report(series.uid, [nodule(rois(sphere(), x), score) for x, score in ((series, 2), (other, 3))]))
+    (entry,) = run(tmp_path)
+    assert entry["malignancy"] == [2, 3]
+    np.testing.assert_array_equal(in_series(tmp_path / "lidc" / entry["mask"]), sphere())
+    (warning,) = [record.getMessage() for record in caplog.records]
+    assert "9 of the 18 slices that it outlines have a UID that " in warning
 
 
 def test_series_in_one_folder_or_split_over_two_are_imported_and_can_be_read(

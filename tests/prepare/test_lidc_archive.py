@@ -100,7 +100,7 @@ def test_readers_outlines_that_overlap_are_one_nodule_but_where_most_readers_saw
     apart: dict[str, set[int]] = defaultdict(set)
     several = Counter[str]()
     for report in reports.values():
-        if report.file.match("187/139.xml"):  # its heights and slices contradict each other
+        if report.file.match("187/139.xml"):  # puts a slice at two heights, which takes its CT to tell
             continue
         name = "/".join(report.file.parts[-2:])
         nodules = join_outlines(place_readings(report, lay_out(report)))
@@ -169,5 +169,5 @@ def test_whole_series_are_imported_with_the_archive_as_it_is(
     assert len(warnings) == 3
     assert warnings[0].endswith("161-resubmitted-correction-3-9-12.xml corrects it.")
     assert "nodule 5117 of reader 1 is a point" in warnings[1]
-    assert "is said to lie at 1420 and 1423 mm; its outlines go by the height" in warnings[2]
+    assert "is said to lie at 1420 and 1423 mm; it goes by the height" in warnings[2]
     assert not import_lidc(tmp_path / "download", tmp_path / "lidc")
