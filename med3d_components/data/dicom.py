@@ -31,7 +31,6 @@ __all__ = [
     "find_series",
     "is_dicom_folder",
     "read_series",
-    "read_series_uid",
     "walk_files",
 ]
 
@@ -56,25 +55,6 @@ def is_dicom_folder(path: str | os.PathLike[str]) -> bool:
     """Tell whether the folder itself, not one below it, holds a DICOM file. Hidden files do not count."""
     path = Path(path)
     return path.is_dir() and any(is_dicom_file(file) for file in path.iterdir())
-
-
-def read_series_uid(folder: str | os.PathLike[str]) -> str:
-    """Read the SeriesInstanceUID of the first slice among a folder's own files, or of another object if there is none.
-
-    Raises:
-        ValueError: if the folder holds no DICOM file, or one before the first slice is not readable.
-    """
-    uid = ""
-    with quiet():
-        for content in map(read_file, sorted(Path(folder).iterdir())):
-            if content.error:
-                raise ValueError(content.error)
-            if content.slices:
-                return content.series_uid
-            uid = uid or content.series_uid
-    if not uid:
-        raise ValueError(f"{folder} holds no DICOM file; give the folder that holds the slices of a series itself.")
-    return uid
 
 
 def find_series(root: str | os.PathLike[str], resample: bool = False) -> FoundSeries:
@@ -189,7 +169,12 @@ def _check_folder(folder: Path) -> None:
 
 
 def walk_files(root: Path, unreadable: list[tuple[str, str]]) -> Iterator[Path]:
-    """Iterate over the files below a folder through each link once, in the order of their names."""
+    """Iterate over the files below a folder in the order of their names, through each link once.
+
+    Args:
+        root: of the tree.
+        unreadable: gets path and reason of each folder that cannot be opened.
+    """
     seen: set[str] = set()
 
     def report(error: OSError) -> None:

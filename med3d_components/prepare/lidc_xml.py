@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
@@ -11,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.draw import line, polygon2mask
 
-from med3d_components.data.dicom import DicomSeries
-
 __all__ = ["Contour", "Reading", "Report", "read_report"]
+
+_SCORES = ("1", "2", "3", "4", "5")
 
 
 class Contour(NamedTuple):
@@ -21,24 +23,33 @@ class Contour(NamedTuple):
 
     Attributes:
         instance_uid: SOPInstanceUID of the slice.
+        height: of the slice along the patient in mm, as the file gives it.
         included: False for the outline of a hole in the nodule.
-        points: (column, row) of the edge's pixels, (N, 2).
+        points: (column, row) of the edge's pixels, in the order of the walk around.
     """
 
     instance_uid: str
+    height: float
     included: bool
-    points: NDArray[np.int64]
+    points: tuple[tuple[int, int], ...]
 
     def pixels(self) -> NDArray[np.int64]:
         """Return (column, row) of the pixels that belong to the nodule or the hole, (M, 2).
 
         The edge lies outside the nodule. So it counts to a hole, and to a nodule only if that has nothing else.
+
+        Example:
+            >>> Contour("1.2.3", 0, True, ((10, 10), (10, 12), (12, 12), (12, 10))).pixels().tolist()
+            [[11, 11]]
         """
-        low = self.points.min(axis=0)
-        points = self.points - low
+        points = np.array(self.points)
+        low = points.min(axis=0)
+        points -= low
         edge = np.zeros(points.max(axis=0) + 1, dtype=bool)
-        for start, end in zip(points, np.roll(points, -1, axis=0), strict=True):  # points may have gaps between them
-            edge[line(*start, *end)] = True
+        edge[tuple(points.T)] = True
+        following = np.roll(points, -1, axis=0)
+        for gap in np.flatnonzero(np.abs(following - points).max(axis=1) > 1):
+            edge[line(*points[gap], *following[gap])] = True
         filled = polygon2mask(edge.shape, points) | edge
         inside = filled & ~edge
         return np.argwhere(inside if self.included and inside.any() else filled) + low
@@ -48,113 +59,136 @@ class Reading(NamedTuple):
     """A nodule of 3 mm or more as one reader saw it.
 
     Attributes:
-        file: that the reading is from.
-        reader: number of the reading session. LIDC-IDRI does not tell whether the readers of two files are the same.
+        reader: number of the reading session, from 0. Whether the readers of two files are the same is not known.
+        name: of the nodule, by which the reader's file calls it.
         malignancy: 1 (highly unlikely) to 5 (highly suspicious).
         contours: of all slices.
     """
 
-    file: Path
     reader: int
+    name: str
     malignancy: int
     contours: tuple[Contour, ...]
 
-    def voxels(self, series: DicomSeries) -> NDArray[np.int64]:
-        """Return the voxels of the nodule without its holes, as sorted flat indices into the series, (N,).
 
-        Raises:
-            ValueError: if the contours do not fit the series, or leave no voxel.
-        """
-        nodule, holes = (self._outlined(series, included) for included in (True, False))
-        voxels = np.setdiff1d(nodule, holes)
-        if not voxels.size:
-            raise ValueError(f"{self.file} has a nodule of reader {self.reader + 1} without a voxel; correct it.")
-        return voxels
+@dataclass(frozen=True)
+class Report:
+    """All readings of one CT series.
 
-    def _outlined(self, series: DicomSeries, included: bool) -> NDArray[np.int64]:
-        parts = [np.empty(0, np.int64)]
-        for contour in self.contours:
-            if contour.instance_uid not in series.instance_uids:
-                raise ValueError(
-                    f"{self.file} outlines slice {contour.instance_uid}, which {series.folder} does not hold; "
-                    "copy the series anew."
-                )
-            if contour.included is included:
-                columns, rows = contour.pixels().T
-                slices = np.full_like(rows, series.instance_uids.index(contour.instance_uid))
-                try:
-                    parts.append(np.ravel_multi_index((columns, rows, slices), series.shape))
-                except ValueError as e:
-                    size = " x ".join(map(str, series.shape[:2]))
-                    raise ValueError(f"{self.file} has an outline beyond the {size} pixels of its series.") from e
-        return np.concatenate(parts)
-
-
-class Report(NamedTuple):
-    """All readings of one CT series."""
+    Attributes:
+        file: that they are from.
+        series_uid: SeriesInstanceUID of the CT.
+        readings: in the order of the file.
+        left_out: a line for each mark that should be a reading but is none.
+    """
 
     file: Path
     series_uid: str
     readings: tuple[Reading, ...]
+    left_out: tuple[str, ...]
+
+    def same_readings(self, other: Report) -> bool:
+        """Tell whether two reports hold the same outlines and scores, whatever the nodules and readers are called."""
+        return self.series_uid == other.series_uid and _by_reader(self.readings) == _by_reader(other.readings)
+
+
+def _by_reader(readings: Iterable[Reading]) -> list[list[tuple[int, list[Contour]]]]:
+    """Return what each reader saw, without an order that means nothing."""
+    readers: dict[int, list[tuple[int, list[Contour]]]] = {}
+    for reading in readings:
+        readers.setdefault(reading.reader, []).append((reading.malignancy, sorted(reading.contours)))
+    return sorted(sorted(seen) for seen in readers.values())
 
 
 def read_report(file: str | os.PathLike[str]) -> Report | None:
     """Read the nodules of 3 mm or more from an XML file of LIDC-IDRI.
 
     Nodules below 3 mm, which have a single point and no characteristics, and marks of other findings are passed over.
-    The namespace does not matter, since it differs between the files of the collection.
+    Left out with a line in the report are such a point whose malignancy is 0, and a nodule that was outlined but not
+    rated. The namespace does not matter, since it differs between the files of the collection.
 
     Returns:
         None if the file is not a report on a CT, such as those on chest radiographs.
 
     Raises:
-        ValueError: if the file is not XML, lacks a part, or has a malignancy outside 1 to 5.
+        ValueError: if the file is not XML, lacks a part, or has a nodule of 3 mm or more whose malignancy is missing or
+            not 1 to 5.
     """
     file = Path(file)
+    root = _parse(file)
+    if root.tag != "LidcReadMessage":
+        return None
+    readings, left_out = [], []
+    for reader, session in enumerate(root.iterfind("readingSession")):
+        for nodule in session.iterfind("unblindedReadNodule"):
+            points = len(nodule.findall("roi/edgeMap"))
+            characteristics = nodule.find("characteristics")
+            name = _text(nodule, "noduleID", file)
+            place = f"{file}: nodule {name} of reader {reader + 1}"
+            if characteristics is None or not len(characteristics):
+                if points > 1:
+                    left_out.append(f"{place} is outlined, but has no malignancy or any other score; it is left out.")
+            elif points == 1 and _malignancy(nodule) == "0":
+                left_out.append(f"{place} is a point, as of a nodule below 3 mm, of malignancy 0; it is left out.")
+            else:
+                readings.append(_read_nodule(nodule, reader, name, file))
+    return Report(file, _text(root, "ResponseHeader/SeriesInstanceUid", file), tuple(readings), tuple(left_out))
+
+
+def _parse(file: Path) -> ElementTree.Element:
+    """Read a file and drop the namespace of its tags."""
     try:
         root = ElementTree.parse(file).getroot()
     except ElementTree.ParseError as e:
         raise ValueError(f"{file} is no readable XML ({e}); copy it anew.") from e
-    if root.tag.rpartition("}")[2] != "LidcReadMessage":
-        return None
-    readings = (
-        _read_nodule(nodule, reader, file)
-        for reader, session in enumerate(root.iterfind("{*}readingSession"))
-        for nodule in session.iterfind("{*}unblindedReadNodule")
-        if len(nodule.find("{*}characteristics") or ()) > 0
-    )
-    return Report(file, _text(root, "ResponseHeader/SeriesInstanceUid", file), tuple(readings))
+    for element in root.iter():
+        if isinstance(element.tag, str):
+            element.tag = element.tag.rpartition("}")[2]
+    return root
 
 
-def _read_nodule(nodule: ElementTree.Element, reader: int, file: Path) -> Reading:
-    name = _text(nodule, "noduleID", file)
-    malignancy = nodule.findtext("{*}characteristics/{*}malignancy", default="nothing").strip()
-    if malignancy not in {"1", "2", "3", "4", "5"}:
-        raise ValueError(f"{file} gives nodule {name} the malignancy {malignancy!r}, not 1 to 5; correct it.")
+def _malignancy(nodule: ElementTree.Element) -> str:
+    return (nodule.findtext("characteristics/malignancy") or "").strip()
+
+
+def _read_nodule(nodule: ElementTree.Element, reader: int, name: str, file: Path) -> Reading:
+    malignancy = _malignancy(nodule)
+    if malignancy not in _SCORES:
+        fault = f"the malignancy {malignancy!r}, not 1 to 5" if malignancy else "no malignancy"
+        raise ValueError(f"{file} gives nodule {name} of reader {reader + 1} {fault}; correct it, or copy it anew.")
     contours = tuple(
         Contour(
             instance_uid=_text(roi, "imageSOP_UID", file),
+            height=_read_height(roi, file),
             included=_text(roi, "inclusion", file).upper() == "TRUE",
             points=_read_points(roi, file),
         )
-        for roi in nodule.iterfind("{*}roi")
+        for roi in nodule.iterfind("roi")
     )
-    return Reading(file, reader, int(malignancy), contours)
+    return Reading(reader, name, int(malignancy), contours)
 
 
-def _read_points(roi: ElementTree.Element, file: Path) -> NDArray[np.int64]:
-    edge = [[_text(point, axis, file) for axis in ("xCoord", "yCoord")] for point in roi.iterfind("{*}edgeMap")]
+def _read_height(roi: ElementTree.Element, file: Path) -> float:
+    text = _text(roi, "imageZposition", file)
+    try:
+        return float(text)
+    except ValueError as e:
+        raise ValueError(f"{file} has the imageZposition {text!r}, which is no number; copy it anew.") from e
+
+
+def _read_points(roi: ElementTree.Element, file: Path) -> tuple[tuple[int, int], ...]:
+    edge = [(point.findtext("xCoord"), point.findtext("yCoord")) for point in roi.iterfind("edgeMap")]
     if not edge:
         raise ValueError(f"{file} has a roi without edgeMap; copy it anew.")
     try:
-        return np.array(edge).astype(np.int64)
+        return tuple((int(x or ""), int(y or "")) for x, y in edge)
     except ValueError as e:
         raise ValueError(f"{file} has an edgeMap whose coordinates are no whole numbers ({e}); copy it anew.") from e
 
 
 def _text(element: ElementTree.Element, path: str, file: Path) -> str:
-    """Return the text of an element that must be there, whatever its namespace."""
-    text = (element.findtext("/".join(f"{{*}}{tag}" for tag in path.split("/"))) or "").strip()
+    """Return the text of an element that must be there."""
+    text = (element.findtext(path) or "").strip()
     if not text:
-        raise ValueError(f"{file} has no {path} in its {element.tag.rpartition('}')[2]}; copy it anew.")
+        raise ValueError(f"{file} has no {path} in its {element.tag}; copy it anew.")
     return text

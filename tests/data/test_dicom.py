@@ -26,7 +26,7 @@ from pydicom.uid import (
 )
 from scipy.spatial.transform import Rotation
 
-from med3d_components.data.dicom import DicomSeries, find_series, is_dicom_folder, read_series, read_series_uid
+from med3d_components.data.dicom import DicomSeries, find_series, is_dicom_folder, read_series
 from tests.data.dicom_files import Change, write_enhanced, write_object, write_series, write_slices
 
 VOLUME = np.random.default_rng(0).integers(-1000, 1000, (20, 16, 9))
@@ -112,8 +112,9 @@ def test_files_need_no_ending_and_others_do_not_disturb(tmp_path: Path) -> None:
     (tmp_path / "notes.xml").write_text("<a/>")
     (tmp_path / "below.dcm").mkdir()
     assert is_dicom_folder(tmp_path)
-    assert read_series_uid(tmp_path) == written.uid
-    assert len(read_series(tmp_path).files) == 9
+    series = read_series(tmp_path)
+    assert series.uid == written.uid
+    assert len(series.files) == 9
 
 
 def test_only_a_folder_that_holds_dicom_files_itself_is_one(tmp_path: Path) -> None:
@@ -536,13 +537,6 @@ def test_three_slices_of_three_directions_are_a_localizer(tmp_path: Path) -> Non
     assert found.notes[0].startswith("passed over 3 x localizer")
     with pytest.raises(ValueError, match=r"holds no DICOM volume.*3 x localizer"):
         read_series(tmp_path)
-
-
-def test_the_uid_of_a_folder_is_the_one_of_its_slices(tmp_path: Path) -> None:
-    write_object(tmp_path / "000000.dcm", "1.2.840.10008.5.1.4.1.1.481.3", "RTSTRUCT")
-    assert read_series_uid(tmp_path)
-    uid = write_slices(tmp_path, STORED, AXIAL)
-    assert read_series_uid(tmp_path) == uid
 
 
 def test_each_slice_has_its_own_slope(tmp_path: Path) -> None:
