@@ -4,9 +4,9 @@ from med3d_components.data.cache import CachedTransform
 from med3d_components.data.datalists import ImageDatalist, MultiDomainDatalist, SegmentationDatalist
 from med3d_components.data.dataset import DataError, ScanDataset
 from med3d_components.data.domains import DOMAINS_3DSEG8
+from med3d_components.data.folders import list_images
 from med3d_components.data.nodules import NoduleDatalist, list_nodules
 from med3d_components.data.sampler import DomainBatchSampler, ShardSampler
-from med3d_components.data.volumes import list_images
 
 __all__ = [
     "DOMAINS_3DSEG8",

@@ -12,12 +12,10 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from med3d_components.data.geometry import corner_distance
-
-if TYPE_CHECKING:
-    from med3d_components.data.volumes import Scan
+from med3d_components.data.scan import Scan
 
 __all__ = ["channel_items", "channel_names", "split_channel", "stack_channels", "wrong_channels"]
 

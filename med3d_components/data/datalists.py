@@ -21,10 +21,12 @@ from med3d_components.data.class_voxels import Voxels, check_foreground, class_v
 from med3d_components.data.dataset_json import Entry, read_segmentations
 from med3d_components.data.domains import DOMAINS_3DSEG8
 from med3d_components.data.duplicates import check_listed_once, warn_of_copies
+from med3d_components.data.folders import channel_files, list_scans
 from med3d_components.data.labels import check_label
 from med3d_components.data.plausible import label_volumes
+from med3d_components.data.scan import case_name
 from med3d_components.data.splits import draw_key, draw_split, take_share
-from med3d_components.data.volumes import Header, case_name, channel_files, list_scans, open_scan, read_header
+from med3d_components.data.volumes import Header, open_scan, read_header
 from med3d_components.utils import as_flag
 
 __all__ = ["Case", "Domain", "ImageDatalist", "MultiDomainDatalist", "SegmentationDatalist", "name_case", "read_domain"]

@@ -12,7 +12,7 @@ from typing import Any
 from unicodedata import normalize
 
 from med3d_components.data.dataset_json import Entry
-from med3d_components.data.volumes import case_name
+from med3d_components.data.scan import case_name
 from med3d_components.utils.files import file_digest
 
 __all__ = ["check_listed_once", "find_copies", "warn_of_copies"]

@@ -17,7 +17,8 @@ from nibabel.orientations import apply_orientation
 from numpy.typing import NDArray
 
 from med3d_components.data.place import find_place
-from med3d_components.data.volumes import Scan, open_scan
+from med3d_components.data.scan import Scan
+from med3d_components.data.volumes import open_scan
 
 __all__ = [
     "check_label",

@@ -25,8 +25,10 @@ from typing import Any
 import numpy as np
 
 from med3d_components.data.dataset_json import read_dataset_json
+from med3d_components.data.folders import list_images
+from med3d_components.data.scan import case_name
 from med3d_components.data.splits import draw_fold, draw_patients
-from med3d_components.data.volumes import case_name, list_images, open_scan
+from med3d_components.data.volumes import open_scan
 from med3d_components.utils.checks import is_number
 
 __all__ = ["NoduleDatalist", "list_nodules", "nodule_volume"]

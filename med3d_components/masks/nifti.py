@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from med3d_components.data.geometry import read_nifti_header
-from med3d_components.data.volumes import is_nifti, open_scan
+from med3d_components.data.scan import is_nifti
+from med3d_components.data.volumes import open_scan
 from med3d_components.utils import atomic_path
 
 __all__ = ["check_grid", "gzipped", "voxel_bytes", "write_nifti"]

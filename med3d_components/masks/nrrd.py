@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import find_objects
 
-from med3d_components.data.volumes import Scan, is_nifti, itk_affine, open_scan
+from med3d_components.data.itk_files import itk_affine
+from med3d_components.data.scan import Scan, is_nifti
+from med3d_components.data.volumes import open_scan
 from med3d_components.masks.classes import Code, MaskClass
 from med3d_components.masks.nifti import check_grid, gzipped, voxel_bytes
 from med3d_components.utils import atomic_path

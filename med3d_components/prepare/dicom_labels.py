@@ -12,7 +12,7 @@ from pydicom.uid import RTStructureSetStorage, SegmentationStorage
 
 from med3d_components.data.dicom import DicomSeries, walk_files
 from med3d_components.data.dicom_files import is_dicom_file, quiet
-from med3d_components.data.volumes import ENDINGS
+from med3d_components.data.scan import ENDINGS
 
 __all__ = ["RTSTRUCT", "SEG", "DicomLabel", "find_dicom_labels", "frame_of_reference", "label_kind", "match_series"]
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from med3d_components.data.dicom_files import quiet
-from med3d_components.data.volumes import LPS_TO_RAS
+from med3d_components.data.itk_files import LPS_TO_RAS
 from med3d_components.prepare.layer import Layer
 
 __all__ = ["read_dicom_seg"]

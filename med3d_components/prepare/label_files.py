@@ -7,7 +7,8 @@ from pathlib import Path
 
 from med3d_components.data.dicom_files import is_dicom_file
 from med3d_components.data.labels import label_affine, read_label
-from med3d_components.data.volumes import ENDINGS, open_scan
+from med3d_components.data.scan import ENDINGS
+from med3d_components.data.volumes import open_scan
 from med3d_components.prepare.dicom_labels import RTSTRUCT, label_kind
 from med3d_components.prepare.dicom_seg import read_dicom_seg
 from med3d_components.prepare.layer import Layer

@@ -11,7 +11,7 @@ from med3d_components.data.datalists import name_case
 from med3d_components.data.dataset_json import Entry, read_dataset_json, read_segmentations
 from med3d_components.data.domains import DOMAINS_3DSEG8
 from med3d_components.data.duplicates import check_listed_once
-from med3d_components.data.volumes import channel_files, list_images
+from med3d_components.data.folders import channel_files, list_images
 
 __all__ = ["DataFolder", "Item", "list_data"]
 

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from med3d_components.data.dataset_json import read_dataset_json
 from med3d_components.data.domains import DOMAINS_3DSEG8
 from med3d_components.data.geometry import read_nifti_header
-from med3d_components.data.volumes import Scan, case_name, open_scan, read_header, read_volume
+from med3d_components.data.scan import Scan, case_name
+from med3d_components.data.volumes import open_scan, read_header, read_volume
 from med3d_components.prepare.decathlon import save_nifti
 from med3d_components.prepare.pairing import Pairs, pair_files, pair_folders
 

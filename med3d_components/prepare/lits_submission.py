@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from med3d_components.data.volumes import case_name, open_scan
+from med3d_components.data.scan import case_name
+from med3d_components.data.volumes import open_scan
 from med3d_components.masks.nifti import write_nifti
 from med3d_components.prepare.pairing import find_files, name_files
 

@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from med3d_components.data.volumes import MASK_SUFFIXES, case_name, list_scans
+from med3d_components.data.folders import MASK_SUFFIXES, list_scans
+from med3d_components.data.scan import case_name
 
 __all__ = ["Pairs", "find_files", "name_files", "pair_files", "pair_folders", "same_form"]
 

@@ -15,7 +15,8 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
 from med3d_components.data.dicom_files import quiet
-from med3d_components.data.volumes import LPS_TO_RAS, open_scan
+from med3d_components.data.itk_files import LPS_TO_RAS
+from med3d_components.data.volumes import open_scan
 from med3d_components.prepare.contours import fill_contours
 from med3d_components.prepare.layer import Layer
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from med3d_components.data.domains import DomainFacts
-from med3d_components.data.volumes import case_name
+from med3d_components.data.scan import case_name
 from med3d_components.prepare.importing import CaseFiles, LabelFile, import_cases
 from med3d_components.prepare.pairing import find_files, name_files
 

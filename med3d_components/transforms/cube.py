@@ -16,7 +16,8 @@ from monai.utils import MetaKeys, SpaceKeys
 from nibabel.affines import apply_affine, from_matvec
 from scipy.ndimage import affine_transform
 
-from med3d_components.data.volumes import Scan, open_scan
+from med3d_components.data.scan import Scan
+from med3d_components.data.volumes import open_scan
 from med3d_components.utils.checks import three_positive
 
 __all__ = ["LoadImageCubed"]

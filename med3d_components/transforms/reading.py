@@ -20,7 +20,8 @@ from monai.transforms import LoadImaged, MapTransform
 from monai.utils import ImageMetaKey, MetaKeys, SpaceKeys, ensure_tuple
 
 from med3d_components.data.labels import check_values, fit_label, label_affine, read_label
-from med3d_components.data.volumes import Scan, case_name, open_scan
+from med3d_components.data.scan import Scan, case_name
+from med3d_components.data.volumes import open_scan
 from med3d_components.transforms.per_domain import of_domain
 
 __all__ = ["FastLoadImaged", "LoadLabeld", "ScanReader"]

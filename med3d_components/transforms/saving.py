@@ -13,7 +13,7 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, SaveImaged
 
-from med3d_components.data.volumes import case_name
+from med3d_components.data.scan import case_name
 from med3d_components.masks import all_or_none, check_formats, file_part, write_mask, write_nifti
 
 __all__ = ["SaveImageMasksd", "SaveImageVolumesd"]

@@ -15,7 +15,8 @@ from monai.transforms import LoadImage
 
 from med3d_components.data import SegmentationDatalist
 from med3d_components.data.channels import channel_names
-from med3d_components.data.volumes import list_images, open_scan, read_header, read_volume, scan_files
+from med3d_components.data.folders import list_images
+from med3d_components.data.volumes import open_scan, read_header, read_volume, scan_files
 from med3d_components.transforms import FastLoadImaged
 from tests.conftest import MakeDomain
 from tests.data.channel_files import two_channels

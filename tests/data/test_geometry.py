@@ -16,8 +16,9 @@ from nibabel.affines import apply_affine, from_matvec
 from nibabel.eulerangles import euler2mat
 from numpy.typing import NDArray
 
+from med3d_components.data.folders import list_images
 from med3d_components.data.geometry import nifti_geometry
-from med3d_components.data.volumes import list_images, open_scan, read_header, read_volume
+from med3d_components.data.volumes import open_scan, read_header, read_volume
 from med3d_components.transforms import FastLoadImaged
 
 SHAPE = (7, 6, 5)

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from med3d_components.data.datalists import ImageDatalist
-from med3d_components.data.volumes import Header, case_name, list_images, list_scans, open_scan, read_header
+from med3d_components.data.folders import list_images, list_scans
+from med3d_components.data.scan import case_name
+from med3d_components.data.volumes import Header, open_scan, read_header
 from med3d_components.prepare.pairing import pair_folders
 from med3d_components.transforms import FastLoadImaged
 from tests.data.dicom_files import write_series

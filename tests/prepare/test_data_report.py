@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from med3d_components.data.volumes import list_scans, open_scan
+from med3d_components.data.folders import list_scans
+from med3d_components.data.volumes import open_scan
 from med3d_components.prepare.data_report import write_data_report
 from med3d_components.prepare.listing import list_data
 from tests.conftest import write_domain

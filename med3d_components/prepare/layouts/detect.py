@@ -7,7 +7,8 @@ from functools import partial
 from pathlib import Path
 
 from med3d_components.data.dicom import walk_files
-from med3d_components.data.volumes import ENDINGS, MASK_SUFFIXES, case_name
+from med3d_components.data.folders import MASK_SUFFIXES
+from med3d_components.data.scan import ENDINGS, case_name
 from med3d_components.prepare.dicom_labels import find_dicom_labels
 from med3d_components.prepare.layouts.base import CaseSource, LabelSource, Layout
 from med3d_components.prepare.layouts.dicom import dicom_layout

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from med3d_components.data.dataset_json import path_on_disk
-from med3d_components.data.volumes import ENDINGS, case_name
+from med3d_components.data.scan import ENDINGS, case_name
 from med3d_components.prepare.layouts.base import CaseSource, LabelSource, Layout
 from med3d_components.prepare.pairing import same_form
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from med3d_components.data.dataset_json import path_on_disk, read_dataset_json
-from med3d_components.data.volumes import case_name
+from med3d_components.data.scan import case_name
 from med3d_components.prepare.layouts.base import CaseSource, LabelSource, Layout
 from med3d_components.prepare.pairing import same_form
 
