@@ -36,7 +36,7 @@ class Option:
         below: the greatest value is itself excluded.
         choices: of a choice; of a number, words that it may be instead.
         count: how many values a list has, 0 for any number of them; None for one value that is not a list.
-        single: whether one value may stand for a list of equal ones.
+        single: whether one value may stand for a list of equal ones, which it becomes.
         rising: the two values of the list must rise.
         null: whether null is allowed, too.
     """
@@ -127,6 +127,8 @@ def check_value(name: str, value: Any, option: Option | None = None) -> Any:
     count_right = alone or any_number or (option.count or -1) == len(found)
     if not count_right or _WRONG in found or (option.rising and not found[0] < found[1]):
         raise ValueError(f"{name} is {_show(value)}, but must be {option.describe()}.")
+    if option.single and alone:
+        return found * int(option.count or 1)
     return found[0] if alone else found
 
 

@@ -58,8 +58,8 @@ FEW = {
 }
 MANY = {
     "a learning rate that is no number": value("learning_rate", "nan", "a number above 0"),
-    "a negative patch": value("patch_size", "-1", "three integers, each 1 or more"),
-    "a patch with a side of zero": value("patch_size", "0,32,32", "three integers, each 1 or more"),
+    "a negative patch": value("patch_size", "-1", "one or three integers, each 1 or more"),
+    "a patch with a side of zero": value("patch_size", "0,32,32", "one or three integers, each 1 or more"),
     "an overlap of all": value("overlap", "1", "a number of 0 or more and below 1", "inference"),
     "negative workers": value("num_workers", "-1", "an integer, 0 or more"),
     "no cases to validate": value("val_fraction", "0", "a number above 0 and at most 1"),

@@ -73,7 +73,7 @@ TAKEN: list[tuple[str, Any, Any]] = [
     ("domains", ("a", "b"), ["a", "b"]),
     ("domain_sampling", "even", "even"),
     ("domain_sampling", 2, 2),
-    ("patch_size", 48, 48),
+    ("patch_size", 48, [48, 48, 48]),
     ("patch_size", [48, 48, 32], [48, 48, 32]),
     ("margin_mm", 20, 20),
     ("widths", ((1, 2), (3, 4), (5, 6)), ((1, 2), (3, 4), (5, 6))),
