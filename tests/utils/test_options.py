@@ -75,7 +75,7 @@ TAKEN: list[tuple[str, Any, Any]] = [
     ("domain_sampling", 2, 2),
     ("patch_size", 48, [48, 48, 48]),
     ("patch_size", [48, 48, 32], [48, 48, 32]),
-    ("margin_mm", 20, 20),
+    ("margin_mm", 20, [20, 20, 20]),
     ("widths", ((1, 2), (3, 4), (5, 6)), ((1, 2), (3, 4), (5, 6))),
     ("at_threshold", "drop", "drop"),
 ]
