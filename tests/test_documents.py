@@ -12,6 +12,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from med3d_components.__main__ import COMMANDS as PACKAGE_COMMANDS
 from med3d_components.utils.help import read_declaration
 from med3d_components.utils.option_help import option_names
 from med3d_components.utils.options import RENAMED
@@ -46,7 +47,8 @@ def commands(text: str) -> list[list[str]]:
     blocks = re.findall(r"```(?:bash|sh)\n(.*?)```", text, re.DOTALL)
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
     words = [shlex.split(line, comments=True) for line in lines]
-    return [line for line in words if "monai.bundle" in line or any(word.startswith("scripts/") for word in line)]
+    runs = {"monai.bundle", "med3d_components"}
+    return [line for line in words if runs & set(line) or any(word.startswith("scripts/") for word in line)]
 
 
 def options_there_are(words: list[str]) -> set[str] | None:
@@ -55,11 +57,18 @@ def options_there_are(words: list[str]) -> set[str] | None:
         configs = re.findall(r"bundles/\w+/configs/\w+\.json", words[words.index("--config_file") + 1])
         names = [option_names(json.loads((ROOT / path).read_text(encoding="utf-8"))) for path in configs]
         return {"config_file"}.union(*names) if names else None
+    if "med3d_components" in words:
+        first, second = words[words.index("med3d_components") + 1 :][:2]
+        return declared_options(PACKAGE_COMMANDS.get(first) or PACKAGE_COMMANDS[f"{first} {second}"])
     script = next(word for word in words if word.startswith("scripts/"))
     alone = re.search(r'run_commands\("([\w.:]+)"', (ROOT / script).read_text(encoding="utf-8"))
     command = (
         runpy.run_path(str(ROOT / script))["COMMANDS"][words[words.index(script) + 1]] if alone is None else alone[1]
     )
+    return declared_options(command)
+
+
+def declared_options(command: str) -> set[str] | None:
     declared = read_declaration(command)
     return {"cpu", *(option.name for option in declared.options)} if declared.others is None else None
 
@@ -73,7 +82,8 @@ DOCUMENTS = sorted(
 def test_the_commands_of_a_document_have_the_options_that_there_are(path: Path) -> None:
     for words in commands(path.read_text(encoding="utf-8")):
         known = options_there_are(words)
-        program = next(index for index, word in enumerate(words) if word == "monai.bundle" or word.endswith(".py"))
+        programs = ("monai.bundle", "med3d_components")
+        program = next(index for index, word in enumerate(words) if word in programs or word.endswith(".py"))
         typed = {word[2:].partition("=")[0] for word in words[program:] if word.startswith("--")}
         assert typed <= known if known else not typed & RENAMED.keys(), words
 
