@@ -126,6 +126,7 @@ def _bundle_part(config: str, name: str, target: Sequence[float], region: Sequen
     parser = ConfigParser()
     parser.read_config(CONFIGS / config)
     settings = {
+        "network": {},
         "percentiles": PERCENTILES,
         "intensity_range": None,
         "channel": None,

@@ -208,7 +208,7 @@ def test_channels_in_another_order_than_that_of_the_weights_are_refused(
         SegmentationDatalist(folder, **known)
     edit(folder, modality={"0": "T2", "1": "T1"})
     SegmentationDatalist(folder, **known)
-    assert not caplog.text
+    assert "the weights know" not in caplog.text
     edit(folder, modality={"0": "T2-FLAIR", "1": "T1"})
     SegmentationDatalist(folder, **known)
     assert "calls the channels T2-FLAIR, T1, but the weights know them as T2, T1." in caplog.text
