@@ -126,14 +126,13 @@ def _bundle_part(config: str, name: str, target: Sequence[float], region: Sequen
     parser = ConfigParser()
     parser.read_config(CONFIGS / config)
     settings = {
-        "network": {},
         "percentiles": PERCENTILES,
         "intensity_range": None,
         "channel": None,
         "spacing": list(target),
         "roi_size": list(region),
     }
-    parser.update({**settings, "settings": settings, "classes": ["background", "lung"]})
+    parser.update({**settings, "settings": {**settings, "network": {}}, "classes": ["background", "lung"]})
     return parser.get_parsed_content(name)
 
 
