@@ -11,8 +11,8 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from med3d_components.commands.data import check
 from med3d_components.data.domains import DOMAINS_3DSEG8
-from med3d_components.prepare.data_report import write_data_report
 from med3d_components.prepare.importing import import_domain
 from med3d_components.prepare.layouts import Layout, find_layout, layout_of, read_table
 from med3d_components.prepare.lidc import import_lidc
@@ -41,7 +41,7 @@ def msd(task: str, out: str) -> None:
     folder = Path(str(out), task)
     download_task(task, folder)
     print(f"{folder} is ready.")
-    print(write_data_report(folder))
+    check(str(folder))
 
 
 def lasc(source: str, out: str) -> None:
@@ -180,9 +180,9 @@ def _import_known(folder: Path, pairs: Pairs, values: Mapping[int, int]) -> None
 
 
 def _report(folder: Path, written: bool) -> None:
-    """Say that segmentation data is written, and what a look at it shows."""
+    """Say that segmentation data is written, and what a look at it shows; exit code 1 if a case cannot be used."""
     _say_written(folder, written)
-    print(write_data_report(folder))
+    check(str(folder))
 
 
 def _say_written(folder: Path, written: bool) -> None:

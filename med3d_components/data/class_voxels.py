@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from med3d_components.data.dataset_json import Entry
 from med3d_components.data.labels import check_values, count_voxels
-from med3d_components.utils.files import write_json
+from med3d_components.utils.files import file_digest, write_json
 from med3d_components.utils.machine import default_workers
 
 __all__ = ["Voxels", "check_foreground", "class_voxels"]
@@ -33,8 +33,8 @@ KEPT = ".voxels.json"
 def class_voxels(path: Path, entries: Sequence[Entry], num_classes: int) -> list[Voxels]:
     """Return the voxels per class of each label, and check that these are classes.
 
-    They are those that ``dataset.json`` gives, unless the label is newer; or those that an earlier call has counted in
-    the same file, by size and time of change; else the label is read.
+    They are those that an earlier call has found in the same file, by size and times of change; or those that an import
+    has written into ``dataset.json``, if the label has the checksum that stands there, too; else the label is counted.
 
     Args:
         path: of the ``dataset.json``; what is counted is kept beside it, if the folder can be written.
@@ -50,22 +50,20 @@ def class_voxels(path: Path, entries: Sequence[Entry], num_classes: int) -> list
         [{0: 12440, 1: 1000}]
     """
     kept, states = _read(path.with_name(KEPT)), [_state(path, entry.label, num_classes) for entry in entries]
-    written = path.stat().st_mtime_ns
-    found: dict[int, Voxels] = {}
-    for index, (entry, state) in enumerate(zip(entries, states, strict=True)):
-        if entry.voxels is not None and entry.label.stat().st_mtime_ns <= written:
-            found[index] = entry.voxels
-        elif state in kept:
-            found[index] = kept[state]
-    missing = [index for index in range(len(entries)) if index not in found]
-    if missing:
-        found |= zip(missing, _count([entries[index].label for index in missing], num_classes), strict=True)
-        kept |= {states[index]: found[index] for index in missing}
+    new = {state: entry for state, entry in zip(states, entries, strict=True) if state not in kept}
+    if new:
+        found = {
+            state: entry.voxels for state, entry in new.items() if entry.voxels is not None and _is_imported(entry)
+        }
+        uncounted = {state: entry.label for state, entry in new.items() if state not in found}
+        if uncounted:
+            found |= zip(uncounted, _count([*uncounted.values()], num_classes), strict=True)
+        kept |= found
         with suppress(OSError):  # a folder that may only be read
-            write_json(path.with_name(KEPT), {state: kept[state] for state in states if state in kept})
-    for index, entry in enumerate(entries):
-        check_values(np.array([0, *found[index]]), num_classes, entry.label)
-    return [found[index] for index in range(len(entries))]
+            write_json(path.with_name(KEPT), {state: kept[state] for state in states})
+    for state, entry in zip(states, entries, strict=True):
+        check_values(np.array([0, *kept[state]]), num_classes, entry.label)
+    return [kept[state] for state in states]
 
 
 def check_foreground(
@@ -113,11 +111,17 @@ def _count(labels: Sequence[Path], num_classes: int) -> list[Voxels]:
         return list(tqdm(pool.map(count, labels), desc="labels", total=len(labels), unit="file", disable=None))
 
 
+def _is_imported(entry: Entry) -> bool:
+    """Tell whether a label is as its import has written it."""
+    return entry.label_digest is not None and file_digest(entry.label) == entry.label_digest
+
+
 def _state(path: Path, label: Path, num_classes: int) -> str:
     """Return what the voxels of a label are kept under: they are others if any of it changes."""
     found = label.stat()
     name = label.relative_to(path.parent) if label.is_relative_to(path.parent) else label
-    return f"{name.as_posix()} {found.st_size} {found.st_mtime_ns} {num_classes}"
+    # A copy may keep the time of its content, but not that of the file.
+    return f"{name.as_posix()} {found.st_size} {found.st_mtime_ns} {found.st_ctime_ns} {num_classes}"
 
 
 def _read(path: Path) -> dict[str, Voxels]:

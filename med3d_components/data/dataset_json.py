@@ -8,8 +8,8 @@ That of segmentations has the layout of the Medical Segmentation Decathlon::
       "channel": 0
     }
 
-"voxels", the number of voxels of each class, is written by an import and may be missing; so may "channel", which says
-which one of 4-D images to use.
+"voxels", the number of voxels of each class, and "written", the checksums of the files that it holds for, are written
+by an import and may be missing; so may "channel", which says which one of 4-D images to use.
 """
 
 from __future__ import annotations
@@ -32,11 +32,15 @@ SHOWN = 80
 
 @dataclass(frozen=True)
 class Entry:
-    """One case of a ``dataset.json``: its files, and its voxels per class if they are known, class 0 left out."""
+    """One case of a ``dataset.json``: its files, and what its import knew.
+
+    ``voxels`` are those of each class but 0, in the label whose SHA-256 is ``label_digest``.
+    """
 
     images: tuple[Path, ...]
     label: Path
     voxels: Mapping[int, int] | None = None
+    label_digest: str | None = None
 
     @property
     def image(self) -> Path:
@@ -196,9 +200,10 @@ def _entry(path: Path, entry: Any) -> Entry:
             f"{path}: a training entry must have 'image' and 'label', each the path of a file, but one is "
             f"{_short(entry)}; 'image' may be a list of one for each channel."
         )
-    voxels = _voxels(entry.get("voxels"))
     files = tuple(path_on_disk(path.parent / name) for name in map(str, images))
-    return Entry(files, path_on_disk(path.parent / str(label)), voxels)
+    written = entry.get("written")
+    digest = written.get("label") if isinstance(written, dict) else None
+    return Entry(files, path_on_disk(path.parent / str(label)), _voxels(entry.get("voxels")), digest)
 
 
 def _is_path(value: Any) -> bool:

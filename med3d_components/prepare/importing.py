@@ -153,7 +153,8 @@ def _read_scan(name: str, case: CaseFiles, facts: DomainFacts) -> LabelledScan:
             f"{name} has {len(channels)} channels, but should have {len(facts.channels)} "
             f"({', '.join(facts.channels)}); split its image, or add a file for each channel."
         )
-    label = np.zeros(channels[0].shape, label_type(len(facts.classes)))
+    # In the order in which files hold voxels: to compare the two is slow where they run across each other.
+    label = np.zeros(channels[0].shape, label_type(len(facts.classes)), order="F")
     for file in case.labels:
         for layer in read_layers(file.path, case.images[0]):
             values = _known_values(layer.voxels, file)
@@ -183,7 +184,10 @@ def _known_values(voxels: NDArray[Any], file: LabelFile) -> list[int]:
     """Return the values of a layer that stand for a class."""
     found = list(count_values(voxels))
     if unknown := [value for value in found if value not in file.values]:
-        raise ValueError(f"{file.path} has the values {unknown[:5]}, but should have {sorted(file.values)}; {_REMEDY}.")
+        raise ValueError(
+            f"{file.path} has the values {unknown[:5]}, but should have {sorted(file.values)}; correct it, or declare "
+            "them as classes."
+        )
     return [value for value in found if file.values[value] > 0]
 
 
@@ -196,7 +200,7 @@ def _tell(there: Mapping[str, Entry], written: Iterable[str], left: Sequence[str
     if not there:
         return
     for text, names in (
-        ("Renewed, since files have changed", [name for name in written if name in there]),
+        ("Renewed, since files or the choice of classes have changed", [name for name in written if name in there]),
         ("New", [name for name in written if name not in there]),
         ("Without a source now, and kept as imported before", left),
     ):

@@ -61,10 +61,13 @@ class ImportFolder:
             return
         before = list(read_dataset_json(self.folder / "dataset.json")["labels"].values())
         known = {digest for entry in self.there.values() for digest in entry["source"]["files"]}
+        left = [name for name in self.there if name not in sources]
         if before != list(classes):
             found = f"its classes are {', '.join(before)}, not {', '.join(classes)}"
         elif known.isdisjoint(digest for source in sources.values() for digest in source["files"]):
             found = "none of its cases was made of one of these files"
+        elif left and any(self._is_chosen_anew(name, source) for name, source in sources.items()):
+            found = f"its classes were made of other label values, and {left[0]} has no source to be made anew"
         else:
             return
         raise FileExistsError(
@@ -125,10 +128,19 @@ class ImportFolder:
             return False
         return all(_is_written(self.staging, entry, x) or _is_written(self.folder, entry, x) for x in PARTS)
 
+    def _is_chosen_anew(self, name: str, source: Source) -> bool:
+        """Tell whether a case was made of the same files, but other values in them."""
+        before = self.there.get(name, {"source": source})["source"]
+        return bool(before["files"] == source["files"] and before != source)
+
     def _check_untouched(self, name: str) -> None:
         known = [cases[name] for cases in (self.there, self.begun) if name in cases]
         for part in PARTS:
             file = self.folder / f"{part}sTr" / f"{name}.nii.gz"
+            if file.is_file() and not known:
+                raise FileExistsError(
+                    f"{file} is there, but dataset.json does not list it, so that it is not overwritten; move it away."
+                )
             if file.is_file() and not any(_is_written(self.folder, entry, part) for entry in known):
                 raise FileExistsError(
                     f"{file} is not as it was imported, so that it is not overwritten, but its source has changed as "
@@ -141,7 +153,8 @@ def _imported(folder: Path) -> dict[str, Entry]:
     file = folder / "dataset.json"
     entries = read_dataset_json(file).get("training") if file.is_file() else None
     ours = isinstance(entries, list) and all(isinstance(x, dict) and {"source", "written"} <= {*x} for x in entries)
-    return {Path(x["image"]).name.removesuffix(".nii.gz"): x for x in entries} if ours and entries else {}
+    known = entries if ours and entries else ()
+    return {Path(x["image"]).name.removesuffix(".nii.gz"): x for x in known}
 
 
 def _is_written(folder: Path, entry: Entry, part: str) -> bool:

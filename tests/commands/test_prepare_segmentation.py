@@ -140,10 +140,12 @@ def test_each_layout_becomes_the_same_training_set(
     assert out.startswith("1 case found: ")
     content = json.loads((tmp_path / "Own" / "dataset.json").read_text())
     assert content["labels"] == {str(value): name for value, name in enumerate(CLASSES)}
-    label = nib.load(tmp_path / "Own" / "labelsTr" / "a.nii.gz")
+    series = tmp_path / "source" / "a" / "series"
+    name = read_series(series).uid if series.is_dir() else "a"  # no name of a folder, which may be a patient's
+    label = nib.load(tmp_path / "Own" / "labelsTr" / f"{name}.nii.gz")
     assert np.array_equal(label.dataobj, nested_mask())
     assert np.allclose(label.affine, AFFINE, atol=1e-4)
-    assert np.array_equal(nib.load(tmp_path / "Own" / "imagesTr" / "a.nii.gz").dataobj, SCAN)
+    assert np.array_equal(nib.load(tmp_path / "Own" / "imagesTr" / f"{name}.nii.gz").dataobj, SCAN)
     assert {path: path.read_bytes() for path in before} == before
     assert "is already there" in run(*arguments, "--out", tmp_path / "Own")[1]
 
@@ -219,11 +221,34 @@ def test_two_versions_of_a_structure_set_are_not_joined_but_other_classes_of_the
     arguments = ("--source", tmp_path / "source", "--out", tmp_path / "Own", "--classes")
     code, _, err = run(*arguments, "left lung")
     assert code == 1
-    assert "a: left lung is outlined in " in err
+    name = read_series(tmp_path / "source/a/series").uid
+    assert f"{name}: left lung is outlined in " in err
     assert err.endswith("move one away.")
     code, _, err = run(*arguments, 'tumour="tumour, grown"')
     assert code == 0, err
-    assert np.array_equal(nib.load(tmp_path / "Own" / "labelsTr" / "a.nii.gz").dataobj, nested_mask() == 2)
+    assert np.array_equal(nib.load(tmp_path / "Own" / "labelsTr" / f"{name}.nii.gz").dataobj, nested_mask() == 2)
+
+
+def test_a_new_study_leaves_the_names_of_the_others(tmp_path: Path, run: Run) -> None:
+    rtstruct(tmp_path / "source")
+    arguments = ("--source", tmp_path / "source", "--out", tmp_path / "Own")
+    assert run(*arguments)[0] == 0
+    affine = upright_affine()
+    affine[2, 3] += 500
+    scan = write_scan(tmp_path / "source" / "a" / "later", affine)
+    write_mask(nested_mask(), scan, tmp_path / "source" / "a" / "later", CLASSES, "rtstruct")
+    code, out, err = run(*arguments)
+    assert code == 0, err
+    assert f"New: {read_series(scan).uid}." in out
+    assert "Without a source" not in out
+
+
+def test_a_case_that_cannot_be_used_is_written_but_makes_the_exit_code_1(tmp_path: Path, run: Run) -> None:
+    image, label = np.full(SHAPE, np.nan, np.float32), nested_mask()
+    arguments = ("--images", save(tmp_path / "a.nii", image), "--labels", save(tmp_path / "b.nii", label))
+    code, out, _ = run(*arguments, "--out", tmp_path / "Own")
+    assert code == 1
+    assert "unusable image" in out
 
 
 def test_structures_of_one_name_in_one_file_are_joined_and_that_is_said(tmp_path: Path, run: Run) -> None:
@@ -232,7 +257,8 @@ def test_structures_of_one_name_in_one_file_are_joined_and_that_is_said(tmp_path
     code, out, err = run("--source", tmp_path / "source", "--out", tmp_path / "Own")
     assert code == 0, err
     assert "has 2 classes called lesion; they are joined" in out
-    assert np.array_equal(nib.load(tmp_path / "Own" / "labelsTr" / "a.nii.gz").dataobj, nested_mask() > 0)
+    (label,) = (tmp_path / "Own" / "labelsTr").iterdir()
+    assert np.array_equal(nib.load(label).dataobj, nested_mask() > 0)
 
 
 def test_of_many_values_that_become_background_the_first_are_named(tmp_path: Path, run: Run) -> None:

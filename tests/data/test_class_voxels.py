@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -57,22 +58,35 @@ def test_labels_are_read_once_and_again_where_they_change(
     assert read[4:] == ["case_2.nii.gz"]
 
 
-def test_what_an_import_has_counted_is_taken_unless_the_label_is_newer(
+def test_what_an_import_has_counted_is_taken_for_the_labels_that_it_has_written(
     tmp_path: Path, make_domain: MakeDomain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, read = make_domain(tmp_path / "ct"), count_reads(monkeypatch)
     path = folder / "dataset.json"
     content = json.loads(path.read_text(encoding="utf-8"))
-    training = [entry | {"voxels": {"1": 77}} for entry in content["training"]]
+    digests = [hashlib.sha256((folder / entry["label"]).read_bytes()).hexdigest() for entry in content["training"]]
+    digests[1] = digests[0].translate(str.maketrans("0123456789", "1234567890"))
+    known = zip(content["training"], digests, strict=True)
+    training = [entry | {"voxels": {"1": 77}, "written": {"label": digest}} for entry, digest in known]
+    del training[2]["written"]
     path.write_text(json.dumps(content | {"training": training}))
-    assert voxels(folder) == [{1: 77}] * 4
-    assert read == []
-    assert not (folder / class_voxels.KEPT).exists()
+    assert voxels(folder) == [{1: 77}, {1: 1000}, {1: 1000}, {1: 77}]
+    assert sorted(read) == ["case_1.nii.gz", "case_2.nii.gz"]
+
+
+def test_a_label_put_in_its_place_with_size_and_time_kept_is_counted_anew(
+    tmp_path: Path, make_domain: MakeDomain
+) -> None:
+    folder = make_domain(tmp_path / "ct")
     label = folder / "labelsTr" / "case_1.nii.gz"
-    later = path.stat().st_mtime_ns + 10**9
-    os.utime(label, ns=(later, later))
     assert voxels(folder)[1] == {1: 1000}
-    assert read == ["case_1.nii.gz"]
+    before, old = label.stat(), nib.load(label)
+    nib.save(nib.Nifti1Image(np.zeros(old.shape, np.uint8), old.affine), label)
+    with label.open("ab") as file:
+        file.write(bytes(before.st_size - label.stat().st_size))
+    os.utime(label, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (label.stat().st_size, label.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    assert voxels(folder)[1] == {}
 
 
 @pytest.mark.parametrize("kept", ["", "{", "[]", '{"x": 3}', '{"x": {"a": "b"}}'])

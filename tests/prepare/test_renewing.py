@@ -66,7 +66,7 @@ def test_a_mended_label_is_renewed_and_a_new_case_added(source: Path, capsys: py
     write(source, "b", size=5)
     write(source, "d", size=3)
     assert run(source)
-    assert capsys.readouterr().out == "Renewed, since files have changed: b.\nNew: d.\n"
+    assert capsys.readouterr().out == "Renewed, since files or the choice of classes have changed: b.\nNew: d.\n"
     assert [voxels(source, name) for name in "abcd"] == [8, 20, 8, 12]
     after = contents(source.parent / "Lung")
     changed = {name for name in after if after[name] != before.get(name)}
@@ -151,7 +151,7 @@ def test_a_file_of_somebody_else_is_never_overwritten(source: Path) -> None:
     mine = source.parent / "Lung" / "labelsTr" / "d.nii.gz"
     mine.write_bytes(b"years of work")
     write(source, "d")
-    with pytest.raises(FileExistsError, match=r"d\.nii\.gz is not as it was imported"):
+    with pytest.raises(FileExistsError, match=r"d\.nii\.gz is there, but dataset\.json does not list it"):
         run(source)
     assert mine.read_bytes() == b"years of work"
 
@@ -165,6 +165,16 @@ def test_what_was_added_to_the_list_stays(source: Path) -> None:
     assert run(source)
     assert {"channel": 0, "note": "mine"}.items() <= read_dataset_json(path).items()
     assert (path.parent / "notes.txt").read_text() == "mine"
+
+
+def test_classes_made_of_other_values_do_not_meet_cases_that_cannot_be_made_anew(source: Path) -> None:
+    run(source)
+    before = contents(source.parent / "Lung")
+    for part in ("image", "label"):
+        (source / part / "c.nii.gz").unlink()
+    with pytest.raises(FileExistsError, match=r"made of other label values, and c has no source to be made anew"):
+        run(source, values=(1, 0))
+    assert contents(source.parent / "Lung") == before
 
 
 class Stop(KeyboardInterrupt):

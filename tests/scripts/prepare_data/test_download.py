@@ -19,8 +19,8 @@ TASK = "Task09_Spleen"
 def archive(tmp_path, monkeypatch):
     """Make a small archive of a task, with stray files, stand in for the public one; return where it is."""
     folder = tmp_path / "public" / TASK
-    label = np.zeros((3, 4, 5), np.uint8)
-    write_domain(folder, DOMAINS_3DSEG8[TASK], {"a": lambda: LabelledScan(label, label, np.eye(4))}, "", {})
+    image = np.arange(60, dtype=np.uint8).reshape(3, 4, 5)
+    write_domain(folder, DOMAINS_3DSEG8[TASK], {"a": lambda: LabelledScan(image, image // 59, np.eye(4))}, "", {})
     (folder / "imagesTr" / "._a.nii.gz").write_bytes(b"stray")
     path = tmp_path / "public" / f"{TASK}.tar"
     with tarfile.open(path, "w") as tar:

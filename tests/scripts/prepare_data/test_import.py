@@ -111,7 +111,7 @@ def test_a_mended_label_is_taken_over_and_named(run, tmp_path):
     write_nrrd(tmp_path / "raw" / "B2" / "laendo.nrrd", mended)
     code, out, _ = run("lasc", tmp_path / "raw", tmp_path / "data")
     assert code == 0
-    assert "Renewed, since files have changed: B2." in out
+    assert "Renewed, since files or the choice of classes have changed: B2." in out
     label = nib.load(tmp_path / "data" / "LASC2018_LeftAtrium" / "labelsTr" / "B2.nii.gz")
     np.testing.assert_array_equal(label.dataobj, mended > 0)
 
@@ -167,7 +167,7 @@ def break_file(folder):
     [
         (break_shape, r"B2/laendo.nrrd lies up to 1.25 mm off its image: its 6 x 8 x 6 voxels reach outside"),
         (break_origin, r"B2: its label .*B2/laendo.nrrd lies up to 1 mm off its image: it is moved"),
-        (break_values, r"B2/laendo.nrrd has the values \[7\], but should have \[0, 255\]; copy both anew"),
+        (break_values, r"B2/laendo.nrrd has the values \[7\], but should have \[0, 255\]; correct it"),
         (break_file, r"B2/laendo.nrrd is not a readable volume .*; replace or convert it"),
     ],
 )
