@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Collection, Mapping
+from typing import NamedTuple, NoReturn
 
 from med3d_components.data.dataset_json import check_classes
 from med3d_components.prepare.layouts import Layout
+from med3d_components.prepare.pairing import same_form
 from med3d_components.prepare.survey import Contents, Key, fold
 
 __all__ = ["Choice", "choose_classes", "parse_classes"]
 
 BACKGROUND = "background"
 _SHOWN = 12
+_EMPTY = "The labels have no value but 0, which is background; give labels that outline something."
 
 Wanted = dict[str, list[str]]
 """Class to what it is made of: values, or names, as typed."""
@@ -70,14 +72,12 @@ def choose_classes(wanted: Wanted, layout: Layout, found: Mapping[str, Contents]
         found: what their labels hold.
 
     Raises:
-        ValueError: if the labels have no such class or no class at all, classes have one name or share a value, or
-            all were wanted and they overlap.
+        ValueError: if the labels have no such class or no class at all, classes have one name or share a value, one
+            that is wanted reaches outside its scan, or all were wanted and they overlap.
     """
     voxels: Counter[Key] = Counter()
     for contents in found.values():
         voxels.update(contents.voxels)
-    if not voxels.total():
-        raise ValueError("The labels have no value but 0, which is background; give labels that outline something.")
     numbered = BACKGROUND in wanted and not any(wanted.values())
     if numbered and not layout.names and not any(isinstance(key, str) for key in voxels):
         choice = Choice(tuple(wanted), {value: value for value in range(len(wanted))}, strict=True)
@@ -85,6 +85,11 @@ def choose_classes(wanted: Wanted, layout: Layout, found: Mapping[str, Contents]
         choice = _pick(wanted, layout, voxels)
     else:
         choice = _take_all(layout, voxels)
+        _check_capitals(choice)
+    _check_whole(choice, found, everything=not wanted)
+    if not voxels.total():
+        raise ValueError(_EMPTY)
+    if not wanted:
         _check_apart(choice, found, voxels)
     _check_once(choice, found)
     if len(choice.classes) < 2:
@@ -94,18 +99,18 @@ def choose_classes(wanted: Wanted, layout: Layout, found: Mapping[str, Contents]
 
 
 def _pick(wanted: Wanted, layout: Layout, voxels: Mapping[Key, int]) -> Choice:
-    names: dict[str, list[Key]] = {fold(key): [key] for key in voxels if isinstance(key, str)}
-    names |= {fold(name): [value] for value, name in layout.names.items()}
-    names |= {fold(name): list(values) for name, values in layout.parts.items()}
-    values = {str(key): [key] for key in (*voxels, *layout.names) if isinstance(key, int)}
+    names: dict[str, list[Key]] = {key: [key] for key in voxels if isinstance(key, str)}
+    names |= {same_form(name): [value] for value, name in layout.names.items()}
+    names |= {same_form(name): list(values) for name, values in layout.parts.items()}
+    values: dict[str, list[Key]] = {str(key): [key] for key in (*voxels, *layout.names) if isinstance(key, int)}
     targets: dict[Key, int] = {}
     classes = [BACKGROUND, *(name for name in wanted if name != BACKGROUND)]
     for name, tokens in wanted.items():
         for token in tokens or [name] * (name != BACKGROUND):
-            keys = names.get(fold(token)) or values.get(token)
-            if not keys:
-                raise ValueError(f"No label has {token!r}, of which --classes makes {name}; {_known(layout, voxels)}.")
-            for key in keys:
+            keys = names.get(_spelling(token, names)) or values.get(token)
+            if not keys and name == BACKGROUND and fold(token) in (BACKGROUND, "0"):
+                continue  # which it is anyway
+            for key in keys or _refuse(token, name, layout, voxels):
                 if targets.setdefault(key, classes.index(name)) != classes.index(name):
                     raise ValueError(
                         f"--classes takes {token!r} for {classes[targets[key]]} and for {name}; choose one."
@@ -113,10 +118,26 @@ def _pick(wanted: Wanted, layout: Layout, voxels: Mapping[Key, int]) -> Choice:
     return Choice(tuple(classes), targets)
 
 
-def _known(layout: Layout, voxels: Mapping[Key, int]) -> str:
+def _spelling(token: str, names: Collection[str]) -> str:
+    """Return a name as the labels spell it: just so, or else in other capitals; empty if there is none."""
+    alike = [name for name in names if fold(name) == fold(token)]
+    if same_form(token) in alike:
+        return same_form(token)
+    if len(alike) > 1:
+        raise ValueError(f"--classes takes {token!r}, which may be {' or '.join(alike)}; spell it as one of them.")
+    return alike[0] if alike else ""
+
+
+def _refuse(token: str, name: str, layout: Layout, voxels: Mapping[Key, int]) -> NoReturn:
+    """Say that there is nothing of this name or value, and what there is."""
     known = [*layout.names.values(), *layout.parts, *sorted(map(str, set(voxels) - set(layout.names)))]
+    if not known:
+        raise ValueError(_EMPTY)
     listed = ", ".join(known[:_SHOWN]) + (", ..." if len(known) > _SHOWN else "")
-    return f"there is {listed}; name them, or rename them as in organ={known[0]}"
+    masks = any(label.name for case in layout.cases.values() for label in case.labels)
+    lacking = f"No mask is called {token}" if masks else f"No label has {token!r}"
+    purpose = "" if token == name else f", of which --classes makes {name}"
+    raise ValueError(f"{lacking}{purpose}; there is {listed}; name them, or rename them as in organ={known[0]}.")
 
 
 def _take_all(layout: Layout, voxels: Mapping[Key, int]) -> Choice:
@@ -150,6 +171,28 @@ def _take_named(layout: Layout) -> Choice:
         )
     targets: dict[Key, int] = {v: index for index, (_, values) in enumerate(classes, start=1) for v in values}
     return Choice((BACKGROUND, *(name for name, _ in classes)), targets, strict=True)
+
+
+def _check_capitals(choice: Choice) -> None:
+    """Refuse names of a dataset.json that are one to whoever names a class."""
+    spelt: dict[str, str] = {}
+    for name in choice.classes:
+        if (other := spelt.setdefault(fold(name), name)) != name:
+            raise ValueError(
+                f"dataset.json has the classes {other} and {name}, whose names differ in capitals or blanks alone; "
+                f'give them others, as in --classes one="{other}",two="{name}".'
+            )
+
+
+def _check_whole(choice: Choice, found: Mapping[str, Contents], everything: bool) -> None:
+    """Refuse a class that reaches outside its scan, where it is cut off."""
+    for case, contents in found.items():
+        for key, (path, distance) in contents.cut.items():
+            if everything or choice.targets.get(key):
+                raise ValueError(
+                    f"{case}: {key} in {path} reaches {distance:.3g} mm outside its scan, so it belongs to another "
+                    "one, or was moved; export it anew, leave the case out, or give --classes without it."
+                )
 
 
 def _check_once(choice: Choice, found: Mapping[str, Contents]) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["fill_contours", "fill_polygon"]
+__all__ = ["fill_contours", "fill_polygon", "reach_outside"]
 
 logger = logging.getLogger(__name__)
 
@@ -39,10 +39,10 @@ def fill_contours(
         step: between slices, in mm.
 
     Returns:
-        Which voxels are inside.
+        Which voxels are inside; what lies outside the grid is cut off, see :func:`reach_outside`.
 
     Raises:
-        ValueError: if the structure lies outside the grid, or a contour is not parallel to the slices.
+        ValueError: if a contour is not parallel to the slices.
 
     Example:
         >>> square = np.array([[0.5, 0.5, 1], [0.5, 2.5, 1], [2.5, 2.5, 1], [2.5, 0.5, 1]])
@@ -52,7 +52,8 @@ def fill_contours(
     region = np.zeros(shape, bool)
     if not polygons:
         return region
-    lower, upper = _box(what, polygons, shape, step)
+    _check_flat(what, polygons)
+    lower, upper = _box(polygons, shape)
     planes = _planes([polygon - (*lower[:2], 0) for polygon in polygons], step)
     places = np.array([place for place, _ in planes])
     reach = _reach(what, places, step)
@@ -66,23 +67,37 @@ def fill_contours(
     return region
 
 
-def _box(
-    what: str, polygons: list[NDArray[np.float64]], shape: tuple[int, int, int], step: float
-) -> tuple[list[int], list[int]]:
-    """Return the first voxel that contours may reach and the one after the last; check that they fit the scan."""
+def reach_outside(polygons: list[NDArray[np.float64]], shape: tuple[int, int, int]) -> NDArray[np.float64]:
+    """Return how far contours reach beyond the outer faces of a grid, in voxels along each axis; 0 if they do not.
+
+    Args:
+        polygons: as :func:`fill_contours` takes them.
+        shape: of the grid.
+
+    Example:
+        >>> reach_outside([np.array([[-2.5, 0, 1], [3, 0, 1], [3, 3.5, 1]])], (4, 4, 3)).tolist()
+        [2.0, 0.0, 0.0]
+    """
+    if not polygons:
+        return np.zeros(3)
+    points = np.concatenate(polygons)
+    beyond: NDArray[np.float64] = np.maximum(-0.5 - points.min(axis=0), points.max(axis=0) - np.subtract(shape, 0.5))
+    return np.maximum(beyond, 0)
+
+
+def _check_flat(what: str, polygons: list[NDArray[np.float64]]) -> None:
     tilt = max(float(np.ptp(polygon[:, 2])) for polygon in polygons)
     if tilt > _TILT:
         raise ValueError(
             f"{what} has a contour that crosses {tilt:.1f} slices of its scan; export it with contours on the slices."
         )
+
+
+def _box(polygons: list[NDArray[np.float64]], shape: tuple[int, int, int]) -> tuple[list[int], list[int]]:
+    """Return the first voxel that contours may reach, and the one after the last."""
     points = np.concatenate(polygons)
-    low, high = points.min(axis=0), points.max(axis=0)
-    if (high < -0.5 - _HALF).any() or (low > np.subtract(shape, 0.5) + _HALF).any():
-        raise ValueError(f"{what} lies outside its scan; it belongs to another one, or the frames of reference differ.")
-    beyond = max(-0.5 - low[2], high[2] - shape[2] + 0.5) * step
-    if beyond > _SAME_MM:
-        logger.warning("%s reaches %.1f mm beyond the slices of its scan; that part is cut off.", what, beyond)
-    lower, upper = np.clip(np.floor(low), 0, shape), np.clip(np.ceil(high) + 1, 0, shape)
+    lower = np.clip(np.floor(points.min(axis=0)), 0, shape)
+    upper = np.clip(np.ceil(points.max(axis=0)) + 1, 0, shape)
     return lower.astype(int).tolist(), upper.astype(int).tolist()
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pydicom
-from nibabel.affines import apply_affine
+from nibabel.affines import apply_affine, voxel_sizes
 from numpy.typing import NDArray
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
@@ -17,7 +17,7 @@ from pydicom.dataset import Dataset
 from med3d_components.data.dicom_files import quiet
 from med3d_components.data.itk_files import LPS_TO_RAS
 from med3d_components.data.volumes import open_scan
-from med3d_components.prepare.contours import fill_contours
+from med3d_components.prepare.contours import fill_contours, reach_outside
 from med3d_components.prepare.layer import Layer
 
 __all__ = ["read_rtstruct"]
@@ -26,28 +26,43 @@ logger = logging.getLogger(__name__)
 
 _CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR", "")
 _UNDEFINED = 0xFFFFFFFF
+_BORDER = 1.001  # voxels outside the scan, along any axis: outlines of the body touch the border
+_SEEN_MM = 0.1
 
 
 def read_rtstruct(path: Path, image: Path) -> Iterator[Layer]:
     """Read the structures of an RTSTRUCT, a layer for each, numbered from 1 in their order.
 
-    How contours become voxels is told in ``contours.py``.
+    How contours become voxels is told in ``contours.py``. A structure that reaches outside the scan is cut off there,
+    and its layer tells how far it reaches.
 
     Args:
         path: of the RTSTRUCT.
         image: its scan.
 
     Raises:
-        ValueError: if a structure lies outside the scan, or its contours are not parallel to the slices.
+        ValueError: if it cannot be read, or the contours of a structure are not parallel to the slices.
     """
     with quiet():
         outlines = [(name, _read_contours(f"{path}: {name}", item)) for name, item in _read_structures(path)]
     scan = open_scan(image)
     to_voxels = np.linalg.inv(scan.affine) @ LPS_TO_RAS
+    spacing = voxel_sizes(scan.affine)
     for number, (name, contours) in enumerate(outlines, start=1):
         polygons = [apply_affine(to_voxels, contour) for contour in contours]
-        region = fill_contours(f"{path}: {name}", polygons, scan.shape, float(np.linalg.norm(scan.affine[:3, 2])))
-        yield Layer(region.astype(np.uint16) * np.uint16(number), scan.affine, {number: name})
+        region = fill_contours(f"{path}: {name}", polygons, scan.shape, float(spacing[2]))
+        cut_mm = _cut_mm(f"{path}: {name}", reach_outside(polygons, scan.shape), spacing)
+        yield Layer(region.astype(np.uint16) * np.uint16(number), scan.affine, {number: name}, cut_mm)
+
+
+def _cut_mm(what: str, beyond: NDArray[np.float64], spacing: NDArray[np.float64]) -> float:
+    """Return how far a structure reaches outside; a part of a voxel at the border is no more than told."""
+    distance = float((beyond * spacing).max())
+    if (beyond > _BORDER).any():
+        return distance
+    if distance > _SEEN_MM:
+        logger.warning("%s reaches %.1f mm outside its scan; that border is cut off.", what, distance)
+    return 0.0
 
 
 def _read_structures(path: Path) -> list[tuple[str, Dataset | None]]:

@@ -34,7 +34,8 @@ def import_layout(folder: str | os.PathLike[str], layout: Layout, classes: str |
         Whether anything was written, see :func:`import_cases`.
 
     Raises:
-        ValueError: if the labels do not have these classes, or cannot be read, and as :func:`import_cases`.
+        ValueError: if the labels do not have these classes, or cannot be read, cases cannot be called so, and as
+            :func:`import_cases`.
         FileExistsError: if the folder holds anything else.
 
     Example:
@@ -44,6 +45,7 @@ def import_layout(folder: str | os.PathLike[str], layout: Layout, classes: str |
         Label value 1 is written as 1: spleen.
         True
     """
+    _check_names(layout.cases)
     wanted = parse_classes(classes)
     found = survey(layout.cases, [token for name, tokens in wanted.items() for token in tokens or [name]])
     choice = choose_classes(wanted, layout, found)
@@ -61,6 +63,17 @@ def import_layout(folder: str | os.PathLike[str], layout: Layout, classes: str |
     return import_cases(
         folder, facts, {name: _case_files(case, found[name], choice) for name, case in layout.cases.items()}
     )
+
+
+def _check_names(cases: Iterable[str]) -> None:
+    """Refuse names of cases that would be one, or hidden, as names of files."""
+    owners: dict[str, str] = {}
+    for case in cases:
+        name = case.replace("/", "_")
+        if name.startswith("."):
+            raise ValueError(f"The case {case} would become a hidden file, {name}.nii.gz; give it another name.")
+        if (other := owners.setdefault(name, case)) != case:
+            raise ValueError(f"The cases {other} and {case} would both be called {name}; rename one.")
 
 
 def _case_files(case: CaseSource, contents: Contents, choice: Choice) -> CaseFiles:

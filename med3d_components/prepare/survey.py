@@ -36,12 +36,14 @@ class Contents:
         voxels: how many each key has; one of a name without voxels has 0.
         outlines: key to the files that have voxels of it.
         overlaps: pairs of keys that share voxels, the one that came first first.
+        cut: key to the file in which a part of it lies outside the scan, and how far that reaches, in mm.
     """
 
     files: list[dict[int, Key] | None] = field(default_factory=list)
     voxels: Counter[Key] = field(default_factory=Counter)
     outlines: dict[Key, list[Path]] = field(default_factory=dict)
     overlaps: set[tuple[Key, Key]] = field(default_factory=set)
+    cut: dict[Key, tuple[Path, float]] = field(default_factory=dict)
 
     def add(self, key: Key, count: int, path: Path) -> None:
         """Add the voxels that a file has of a key."""
@@ -118,6 +120,8 @@ class _CaseReader:
             here = self._keys(source, layer, counts)
             for value, key in here.items():
                 self.contents.add(key, counts.get(value, 0), source.path)
+                if layer.cut_mm:
+                    self.contents.cut[key] = source.path, layer.cut_mm
             if counts and not (self.alone and not layer.names):  # the values of one volume cannot overlap
                 self.cover.add(self._place(source, layer), {value: here[value] for value in counts})
             keys |= here

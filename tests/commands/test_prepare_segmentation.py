@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 
 from med3d_components.__main__ import COMMANDS
@@ -210,6 +212,87 @@ def test_overlapping_segments_need_an_order_which_is_proposed_and_kept(tmp_path:
     (label,) = (tmp_path / "Own" / "labelsTr").iterdir()
     expected = np.where(small, 2, np.where(large, 1, 0))
     assert np.array_equal(np.asarray(nib.load(label).dataobj), expected)
+
+
+@pytest.mark.parametrize(("axis", "moved", "distance"), [(0, 60, "60"), (2, 100, "98.8")])
+def test_structures_that_reach_outside_their_scan_stop_the_import_where_they_are_wanted(
+    tmp_path: Path, run: Run, axis: int, moved: int, distance: str
+) -> None:
+    scan = write_scan(tmp_path / "source" / "a", AFFINE)
+    outside = np.zeros(SHAPE, np.uint8)
+    outside[:9, 10:20, :9] = 1  # to the first faces of the scan, and the middle of its first slice
+    (file,) = write_mask(outside, scan, tmp_path / "source" / "rt", ["background", "tumour"], "rtstruct")
+    write_mask(nested_mask(), scan, tmp_path / "source" / "ok", CLASSES, "rtstruct")
+    header = pydicom.dcmread(file)
+    for contour in header.ROIContourSequence[0].ContourSequence:
+        points = np.reshape(np.array(contour.ContourData, float), (-1, 3))
+        points[:, axis] -= moved
+        contour.ContourData = [f"{value:.3f}" for value in points.ravel()]
+    header.save_as(file)
+    arguments = ("--source", tmp_path / "source", "--out", tmp_path / "Own")
+    code, _, err = run(*arguments)
+    assert code == 1
+    assert err.startswith(f"error: a: tumour in {file} reaches {distance} mm outside its scan, so it belongs to")
+    assert not (tmp_path / "Own").exists()
+    code, _, err = run(*arguments, "--classes", ",".join(CLASSES[1:]))
+    assert code == 0, err
+    assert np.array_equal(nib.load(tmp_path / "Own" / "labelsTr" / "a.nii.gz").dataobj, nested_mask())
+
+
+@pytest.mark.parametrize("kind", ["dicom-seg", "seg.nrrd"])
+@pytest.mark.parametrize("voxels", [(20, 0, 0), (0, 0, 12)])
+def test_regions_on_a_grid_that_is_moved_are_not_cut_off_in_silence(
+    tmp_path: Path, run: Run, kind: str, voxels: tuple[int, int, int]
+) -> None:
+    moved = AFFINE.copy()
+    moved[:3, 3] += AFFINE[:3, :3] @ voxels
+    if kind == "dicom-seg":
+        pytest.importorskip("highdicom")
+    scan, drawn = write_scan(tmp_path / "scan", AFFINE), write_scan(tmp_path / "other", moved)
+    (file,) = write_mask(nested_mask(), drawn, tmp_path / "mask", CLASSES, kind)
+    code, _, err = run("--images", scan, "--labels", file, "--out", tmp_path / "Own")
+    assert code == 1
+    assert re.search(r"its label \S+ lies up to [\d.]+ mm off its image", err), err
+
+
+def test_a_mask_that_is_not_there_is_named_with_those_that_are(tmp_path: Path, run: Run) -> None:
+    code, _, err = run(*masks(tmp_path / "source"), "--out", tmp_path / "Own", "--classes", "heart")
+    assert code == 1
+    assert err.startswith("error: No mask is called heart; there is left lung, liver tumour, spleen; name them")
+
+
+@pytest.mark.parametrize(
+    ("cases", "reason"),
+    [
+        (("a/b", "a_b"), "The cases a/b and a_b would both be called a_b; rename one."),
+        (("a_b", "a/b"), "The cases a_b and a/b would both be called a_b; rename one."),
+        (("..", "x"), "The case .. would become a hidden file, ...nii.gz; give it another name."),
+        (("x", ".y"), "The case .y would become a hidden file, .y.nii.gz; give it another name."),
+    ],
+)
+def test_cases_that_cannot_be_files_of_their_own_get_one_line(
+    tmp_path: Path, run: Run, cases: tuple[str, str], reason: str
+) -> None:
+    arguments = table(tmp_path)
+    rows = "".join(f"{case},x/1.nii.gz,y/2.nii.gz\n" for case in cases)
+    (tmp_path / "pairs.csv").write_text(f"case,image,label\n{rows}")
+    code, _, err = run(*arguments, "--out", tmp_path / "Own")
+    assert (code, err) == (1, f"error: {reason}")
+
+
+def test_a_list_of_nnunet_is_imported_with_its_cases_alone(tmp_path: Path, run: Run) -> None:
+    nnunet(tmp_path / "source")
+    save(tmp_path / "pool" / "t2.nii.gz", SCAN)
+    save(tmp_path / "pool" / "seg.nii.gz", np.roll(nested_mask(), 1, axis=0))
+    file = tmp_path / "source" / "dataset.json"
+    listed = {"p1": {"images": ["../pool/t2.nii.gz"], "label": "../pool/seg.nii.gz"}}
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"dataset": listed}))
+    code, out, err = run("--source", tmp_path / "source", "--out", tmp_path / "Own")
+    assert code == 0, err
+    assert out.startswith("1 case found: raw dataset of nnU-Net.")
+    (label,) = (tmp_path / "Own" / "labelsTr").iterdir()
+    assert label.name == "p1.nii.gz"
+    assert np.array_equal(nib.load(label).dataobj, np.roll(nested_mask(), 1, axis=0))
 
 
 def test_two_versions_of_a_structure_set_are_not_joined_but_other_classes_of_theirs_are_taken(

@@ -17,6 +17,7 @@ from skimage.draw import polygon2mask
 
 from med3d_components.masks import write_mask
 from med3d_components.prepare.contours import fill_polygon
+from med3d_components.prepare.layer import Layer
 from med3d_components.prepare.rtstruct import read_rtstruct
 from tests.data.dicom_files import save, write_series
 from tests.masks.shapes import CLASSES, nested_mask, oblique_affine, upright_affine, write_scan
@@ -79,12 +80,18 @@ def ring(center: Sequence[float], radius: float, hole: float, k: float) -> np.nd
     return np.concatenate([outer, outer[:1], inner[::-1], inner[-1:]])
 
 
-def filled(tmp_path: Path, contours: Sequence[np.ndarray], to_ras: np.ndarray | None = None) -> np.ndarray:
-    """Return the voxels of one structure."""
-    to_ras = affine() if to_ras is None else to_ras
-    write_series(tmp_path / "scan", np.zeros(SHAPE), to_ras)
-    (layer,) = read_rtstruct(write_rtstruct(tmp_path / "rt.dcm", {"a": contours}, to_ras), tmp_path / "scan")
+def read(tmp_path: Path, contours: Sequence[np.ndarray]) -> Layer:
+    """Return the layer of one structure."""
+    write_series(tmp_path / "scan", np.zeros(SHAPE), affine())
+    (layer,) = read_rtstruct(write_rtstruct(tmp_path / "rt.dcm", {"a": contours}, affine()), tmp_path / "scan")
     assert layer.names == {1: "a"}
+    return layer
+
+
+def filled(tmp_path: Path, contours: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the voxels of one structure that lies inside its scan."""
+    layer = read(tmp_path, contours)
+    assert layer.cut_mm == 0
     return layer.voxels
 
 
@@ -192,15 +199,40 @@ def test_a_square_has_its_area_wherever_its_sides_lie(shift: float) -> None:
     assert fill_polygon(square[::-1], (12, 12)).sum() == 25
 
 
-def test_a_structure_of_another_scan_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"rt.dcm: a lies outside its scan; it belongs to another one"):
-        filled(tmp_path, [circle((40, 35), 10, k) for k in range(60, 64)])
+@pytest.mark.parametrize(
+    ("center", "slices", "distance"),
+    [
+        ((40, 35), range(26, 34), 3.5 * 2.5),
+        ((40, 35), range(-4, 3), 3.5 * 2.5),
+        ((40, 35), range(60, 64), 33.5 * 2.5),
+        ((72, 35), range(5, 9), 72 + 10 - 79.5),
+        ((40, 7), range(5, 9), 3 - 0.5),
+        ((140, 35), range(5, 9), 140 + 10 - 79.5),
+    ],
+)
+def test_how_far_a_structure_reaches_outside_its_scan_is_told_with_what_is_left_of_it(
+    tmp_path: Path, center: tuple[float, float], slices: range, distance: float
+) -> None:
+    layer = read(tmp_path, [circle(center, 10, k) for k in slices])
+    assert layer.cut_mm == pytest.approx(distance, abs=0.01)
+    inside = sum(
+        (np.square(np.indices(SHAPE[:2]) - np.reshape(center, (2, 1, 1))).sum(axis=0) < 100).sum()
+        for k in slices
+        if 0 <= k < SHAPE[2]
+    )
+    assert np.count_nonzero(layer.voxels) == pytest.approx(inside, rel=0.03)
 
 
-def test_a_part_beyond_the_slices_is_cut_off_and_that_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    cut = filled(tmp_path, [circle((40, 35), 10, k) for k in range(26, 34)])
-    assert np.flatnonzero(cut.any(axis=(0, 1))).tolist() == [26, 27, 28, 29]
-    assert "rt.dcm: a reaches 8.8 mm beyond the slices of its scan; that part is cut off" in caplog.text
+def test_an_outline_that_touches_the_border_is_no_cut_and_what_is_lost_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = np.array([[-0.5, -0.5], [79.5, -0.5], [79.5, 69.5], [-0.5, 69.5]])
+    body = [np.column_stack([whole, np.full(4, k)]) for k in range(30)]
+    assert filled(tmp_path / "a", body).all()
+    assert "outside" not in caplog.text
+    wider = [np.column_stack([(whole - (40, 35)) * 1.02 + (40, 35), np.full(4, k)]) for k in range(-1, 31)]
+    assert filled(tmp_path / "b", wider).all()
+    assert "rt.dcm: a reaches 1.2 mm outside its scan; that border is cut off" in caplog.text
 
 
 def test_contours_across_the_slices_are_refused(tmp_path: Path) -> None:

@@ -9,6 +9,10 @@ Of nnU-Net, whose image has a file for each channel, ``imagesTr/a_0000.nii.gz`` 
 ``labelsTr/a.nii.gz``::
 
     {"channel_names": {"0": "CT"}, "labels": {"background": 0, "liver": 1}, "file_ending": ".nii.gz", "numTraining": 1}
+
+or where they are listed, with paths that start at the folder, and no other case counts::
+
+    {..., "dataset": {"a": {"images": ["../scans/a.nii.gz"], "label": "labelsTr/a.nii.gz"}, ...}}
 """
 
 from __future__ import annotations
@@ -26,6 +30,7 @@ from med3d_components.prepare.pairing import same_form
 
 __all__ = ["read_task"]
 
+_SHOWN = 3
 _CHANNEL = re.compile(r"(.+)_(\d{4})")
 
 
@@ -44,7 +49,7 @@ def read_task(folder: Path) -> Layout:
     labels = content.get("labels")
     if not isinstance(labels, dict) or not labels:
         raise ValueError(f"{file} has no 'labels' that name the classes, so it is no list of segmentations.")
-    nnunet = "channel_names" in content or "file_ending" in content
+    nnunet = "channel_names" in content or "file_ending" in content or isinstance(content.get("dataset"), dict)
     names, parts, unlabelled = _read_classes(file, labels)
     cases = _nnunet_cases(file, content) if nnunet else _decathlon_cases(file, content)
     if not cases:
@@ -121,18 +126,61 @@ def _decathlon_cases(file: Path, content: Mapping[str, Any]) -> dict[str, CaseSo
 
 
 def _nnunet_cases(file: Path, content: Mapping[str, Any]) -> dict[str, CaseSource]:
+    """Return the cases that are listed, or those that are there; each has all channels."""
+    listed = content.get("dataset")
+    cases = _found_cases(file, content) if listed is None else _listed_cases(file, listed)
+    count = len(content.get("channel_names") or {}) or max((len(case.images) for case in cases.values()), default=0)
+    for name, case in cases.items():
+        if len(case.images) != count:
+            have = ", ".join(path.name for path in case.images)
+            raise FileNotFoundError(f"{file.parent}: the case {name} has {have}, but should have {count} channels.")
+    return cases
+
+
+def _listed_cases(file: Path, listed: Any) -> dict[str, CaseSource]:
+    """Return the cases of the entry "dataset"."""
+    if not isinstance(listed, dict) or not listed:
+        raise ValueError(f"{file}: 'dataset' must map each case to its 'images' and 'label'; mend or drop it.")
+    cases: dict[str, CaseSource] = {}
+    for name, entry in listed.items():
+        images, label = (entry.get(key) if isinstance(entry, dict) else None for key in ("images", "label"))
+        texts = [*images, label] if isinstance(images, list) else []
+        if len(texts) < 2 or not all(text and isinstance(text, str) for text in texts):
+            raise ValueError(f"{file}: {name!r} of 'dataset' must have a list of 'images', and a 'label'; mend it.")
+        paths = [path_on_disk(file.parent / text) for text in texts]
+        if missing := [path for path in paths if not path.exists()]:
+            raise FileNotFoundError(f"{missing[0]} does not exist, but {file} names it; add it, or drop its entry.")
+        if same_form(name) in cases:
+            raise ValueError(f"{file} lists the case {name} twice; drop one of the entries.")
+        cases[same_form(name)] = CaseSource(tuple(paths[:-1]), (LabelSource(paths[-1]),))
+    return cases
+
+
+def _found_cases(file: Path, content: Mapping[str, Any]) -> dict[str, CaseSource]:
     ending = str(content.get("file_ending", ".nii.gz"))
     images = _channel_files(file.parent / "imagesTr", ending)
+    if not images:
+        _check_ending(file, ending)
     labels = {same_form(path.name.removesuffix(ending)): path for path in _list(file.parent / "labelsTr", ending)}
     for name in sorted(labels.keys() ^ images.keys()):
         missing = f"labelsTr/{name}{ending}" if name in images else f"imagesTr/{name}_0000{ending}"
         raise FileNotFoundError(f"{file.parent / missing} does not exist; add it, or move the case {name} away.")
-    count = len(content.get("channel_names") or {}) or max(map(len, images.values()), default=0)
     for name, files in images.items():
-        if list(files) != list(range(count)):
-            have = ", ".join(f"_{number:04d}" for number in files)
-            raise FileNotFoundError(f"{file.parent}: the case {name} has {have}, but should have {count} channels.")
+        if list(files) != list(range(len(files))):
+            lacking = next(number for number in range(len(files)) if number not in files)
+            raise FileNotFoundError(f"{file.parent}: the case {name} lacks its channel _{lacking:04d}; add the file.")
     return {name: CaseSource(tuple(files.values()), (LabelSource(labels[name]),)) for name, files in images.items()}
+
+
+def _check_ending(file: Path, ending: str) -> None:
+    """Refuse images of which none is called as it should be."""
+    folder = file.parent / "imagesTr"
+    if others := [path.name for path in _list(folder, "")]:
+        some = ", ".join(others[:_SHOWN]) + (", ..." if len(others) > _SHOWN else "")
+        raise ValueError(
+            f"{folder} has no file that ends with _0000{ending} (the 'file_ending' of {file.name} is {ending}); "
+            f"there is {some}; mend the entry, or rename the files."
+        )
 
 
 def _channel_files(folder: Path, ending: str = "") -> dict[str, dict[int, Path]]:

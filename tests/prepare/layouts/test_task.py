@@ -52,6 +52,19 @@ def test_a_raw_dataset_of_nnunet_has_a_file_for_each_channel_and_labels_the_othe
     assert layout.names == {1: "liver"}
 
 
+def test_a_raw_dataset_of_nnunet_that_lists_its_cases_has_these_alone(tmp_path: Path) -> None:
+    files = ["imagesTr/c_0000.nii.gz", "labelsTr/c.nii.gz", "x/t2.nii", "x/adc.nii", "y/seg.nii"]
+    listed = {"a": {"images": ["../x/t2.nii", "../x/adc.nii"], "label": "../y/seg.nii"}}
+    files = files[:2] + [f"../{name}" for name in files[2:]]
+    (tmp_path / "raw").mkdir()
+    layout = read_task(nnunet(tmp_path / "raw", files, dataset=listed, channel_names={"0": "T2", "1": "ADC"}))
+    assert layout.title == "raw dataset of nnU-Net"
+    ((name, case),) = layout.cases.items()
+    assert name == "a"
+    assert [path.resolve() for path in case.images] == [tmp_path / "x/t2.nii", tmp_path / "x/adc.nii"]
+    assert [label.path.resolve() for label in case.labels] == [tmp_path / "y/seg.nii"]
+
+
 def test_a_task_for_nnunet_1_leaves_the_channel_out_of_its_list(tmp_path: Path) -> None:
     layout = read_task(decathlon(tmp_path, "a", files=["imagesTr/a_0000.nii.gz", "labelsTr/a.nii.gz"]))
     assert layout.cases["a"].images == (tmp_path / "imagesTr/a_0000.nii.gz",)
@@ -76,8 +89,28 @@ def test_names_that_differ_in_unicodes_form_alone_belong_together(tmp_path: Path
     [
         (["imagesTr/a_0000.nii.gz"], {}, r"labelsTr/a.nii.gz does not exist; add it, or move the case a away"),
         (["labelsTr/a.nii.gz"], {}, r"imagesTr/a_0000.nii.gz does not exist; add it, or move the case a away"),
-        (["imagesTr/a_0001.nii.gz", "labelsTr/a.nii.gz"], {}, r"case a has _0001, but should have 1 channels"),
+        (["imagesTr/a_0001.nii.gz", "labelsTr/a.nii.gz"], {}, r"case a lacks its channel _0000; add the file"),
+        (
+            ["imagesTr/a_0000.nii.gz", "labelsTr/a.nii.gz"],
+            {"channel_names": {"0": "CT", "1": "PET"}},
+            r"should have 2 channels",
+        ),
         ([], {}, r"dataset.json has no case to train on"),
+        (
+            ["imagesTr/a_0000.nrrd", "labelsTr/a.nrrd"],
+            {},
+            r"no file that ends with _0000.nii.gz \(the 'file_ending' of .* is .nii.gz\); there is a_0000.nrrd; mend",
+        ),
+        (["imagesTr/a_0000.nii.gz"], {"file_ending": "nii"}, r"ends with _0000nii .*there is a_0000.nii.gz; mend"),
+        ([], {"dataset": {}}, "'dataset' must map each case to its 'images' and 'label'"),
+        (
+            [],
+            {"dataset": {"a": {"images": "a.nii", "label": "b.nii"}}},
+            "'a' of 'dataset' must have a list of 'images'",
+        ),
+        ([], {"dataset": {"a": {"images": [], "label": "b.nii"}}}, "'a' of 'dataset' must have a list of 'images'"),
+        (["b.nii"], {"dataset": {"a": {"images": ["a.nii"], "label": "b.nii"}}}, r"a.nii does not exist, but .* names"),
+        (["a", "b"], {"dataset": {"a": {"images": ["a", "a"], "label": "b"}}}, "case a has a, a, but should have 1 ch"),
         ([], {"labels": []}, "has no 'labels' that name the classes"),
         ([], {"labels": {"liver": "x"}}, r"the class '\w+' has the value '\w+', but must have a whole number"),
         ([], {"labels": {"a": 1, "b": 1}}, "two classes of 'labels' have one value; mend it"),
