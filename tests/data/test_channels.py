@@ -11,13 +11,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from monai.transforms import LoadImage
+from monai.transforms import Compose, LoadImage
 
 from med3d_components.data import SegmentationDatalist
 from med3d_components.data.channels import channel_names
 from med3d_components.data.folders import list_images
 from med3d_components.data.volumes import open_scan, read_header, read_volume, scan_files
-from med3d_components.transforms import FastLoadImaged
+from med3d_components.transforms import FastLoadImaged, SelectChanneld
 from tests.conftest import MakeDomain
 from tests.data.channel_files import two_channels
 from tests.data.dicom_files import write_series
@@ -228,3 +228,49 @@ def test_a_missing_listed_file_is_named(tmp_path: Path, make_domain: MakeDomain)
     (folder / "imagesTr" / "case_1_t2.nii.gz").unlink()
     with pytest.raises(FileNotFoundError, match=r"case_1_t2\.nii\.gz does not exist"):
         SegmentationDatalist(folder, in_channels=2)
+
+
+@pytest.mark.parametrize("layout", ["4-D", "list", "first", "nnU-Net 1"])
+def test_one_channel_of_several_is_taken_from_all_layouts(
+    tmp_path: Path, make_domain: MakeDomain, layout: str
+) -> None:
+    folder = make_domain(tmp_path / "Brains")
+    first = {item["case"]: nib.load(item["image"]).get_fdata() for item in SegmentationDatalist(folder).training}
+    two_channels(folder, layout)
+    for channel in (0, 1):
+        edit(folder, channel=channel)
+        datalist = SegmentationDatalist(folder)
+        assert datalist.channel == channel
+        load = Compose([FastLoadImaged("image", ensure_channel_first=True), SelectChanneld("image", datalist.channel)])
+        for item in datalist.training:
+            seen = 500 - first[item["case"]] if channel else first[item["case"]]
+            np.testing.assert_allclose(load(item)["image"][0].numpy(), seen, atol=1e-3)
+
+
+def test_a_channel_that_no_image_or_one_case_lacks_is_named_before_a_training(
+    tmp_path: Path, make_domain: MakeDomain
+) -> None:
+    folder = make_domain(tmp_path / "Brains")
+    edit(folder, channel=1)
+    with pytest.raises(ValueError, match=r"names the channel 1, but all images have one channel, 0; list those"):
+        SegmentationDatalist(folder)
+    edit(folder, channel=0)
+    assert SegmentationDatalist(folder).channel is None
+    two_channels(folder, "first")
+    edit(folder, channel=1)
+    (folder / "imagesTr" / "case_2_0001.nii.gz").unlink()
+    with pytest.raises(ValueError, match="2 channels are needed, but case_2 has files for 0: give each of case_2_0000"):
+        SegmentationDatalist(folder)
+
+
+def test_cases_that_are_called_by_four_digits_are_no_channels(tmp_path: Path, make_domain: MakeDomain) -> None:
+    folder = make_domain(tmp_path / "Brains")
+    content = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+    for number, entry in enumerate(content["training"]):
+        image = f"imagesTr/patient_{number:04}.nii.gz"
+        (folder / entry["image"]).rename(folder / image)
+        entry["image"] = image
+    edit(folder, training=content["training"], channel=0)
+    datalist = SegmentationDatalist(folder)
+    assert datalist.channel is None
+    assert {item["case"][:-1] for item in datalist.training} == {"patient_000"}
