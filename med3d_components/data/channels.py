@@ -51,7 +51,9 @@ def wrong_channels(case: str, numbers: Collection[int], in_channels: int) -> str
     )
 
 
-def channel_items(scans: Mapping[str, str], whole: Collection[str], in_channels: int) -> dict[str, dict[str, Any]]:
+def channel_items(
+    scans: Mapping[str, str], whole: Collection[str], in_channels: int, channel: int | None = None
+) -> dict[str, dict[str, Any]]:
     """Return items of scans by case, of which each has its channels: one file of all, or a list of files.
 
     Args:
@@ -59,6 +61,7 @@ def channel_items(scans: Mapping[str, str], whole: Collection[str], in_channels:
         whole: names of those that are scans, whatever they are called; the others called ``CASE_0000``, ``CASE_0001``
             and so on are channels of one.
         in_channels: that such a scan must have.
+        channel: the only one that is taken of such a scan; None for all.
 
     Returns:
         Case to ``{"image", "case"}``; where channels are missing or too many, with the reason under "error".
@@ -72,16 +75,20 @@ def channel_items(scans: Mapping[str, str], whole: Collection[str], in_channels:
     for name, path in scans.items():
         case, number = (name, None) if name in whole else split_channel(name)
         cases[case][number] = path
-    return {case: _item(case, files, in_channels) for case, files in cases.items()}
+    return {case: _item(case, files, in_channels, channel) for case, files in cases.items()}
 
 
-def _item(case: str, files: Mapping[int | None, str], in_channels: int) -> dict[str, Any]:
+def _item(case: str, files: Mapping[int | None, str], in_channels: int, channel: int | None) -> dict[str, Any]:
     numbers = sorted(number for number in files if number is not None)
-    whole, parts = files.get(None), [files[number] for number in numbers]
-    reason = wrong_channels(case, numbers, in_channels) if numbers else None
+    whole, parts, reason = files.get(None), [files[number] for number in numbers], None
     if whole and parts:
         reason = f"{whole} and {parts[0]} have one name, {case}; rename one, or move it away."
-    item = {"image": whole or parts, "case": case}
+    elif parts and channel is None:
+        reason = wrong_channels(case, numbers, in_channels)
+    elif parts and channel not in numbers:
+        there = ", ".join(map(str, numbers))
+        reason = f"the channel {channel} is needed, but {case} has files for {there}: give {case}_{channel:04d}."
+    item = {"image": whole or files.get(channel) or parts, "case": case}
     return {**item, "error": reason} if reason else item
 
 

@@ -274,3 +274,23 @@ def test_cases_that_are_called_by_four_digits_are_no_channels(tmp_path: Path, ma
     datalist = SegmentationDatalist(folder)
     assert datalist.channel is None
     assert {item["case"][:-1] for item in datalist.training} == {"patient_000"}
+
+
+def test_of_numbered_files_the_channel_of_the_training_alone_is_listed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    good = save_case(tmp_path, "good")
+    nested = save_case(tmp_path / "b", "good", (1, 3))
+    save_case(tmp_path, "half", (0, 2))
+    plain = save(tmp_path / "plain.nii.gz")
+    whole = save(tmp_path / "case_0007.nii.gz", shape=(9, 8, 7, 2))
+    items = {item.pop("case"): item for item in list_images(tmp_path, channel=1)}
+    assert items.pop("good") == {"image": good[1]}
+    assert items.pop("b/good") == {"image": nested[0]}
+    assert items.pop("plain") == {"image": plain}
+    assert items.pop("case_0007") == {"image": whole}
+    assert items.pop("half")["error"] == "the channel 1 is needed, but half has files for 0, 2: give half_0001."
+    assert not items
+    assert "2 of 8 files are no scans: the model sees the channel 1 alone." in caplog.text
+    for path in good:
+        assert list_images(path, channel=1) == [{"image": good[1], "case": "good"}]
