@@ -12,9 +12,15 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
+import numpy as np
+from nibabel.orientations import apply_orientation, inv_ornt_aff
+from numpy.typing import NDArray
+
 from med3d_components.data.geometry import corner_distance
+from med3d_components.data.place import find_place
 from med3d_components.data.scan import Scan
 
 __all__ = ["channel_items", "channel_names", "split_channel", "stack_channels", "wrong_channels"]
@@ -137,6 +143,8 @@ def channel_names(
 def stack_channels(scans: Sequence[Scan]) -> Scan:
     """Return several scans of one channel and one grid as one scan of several channels, in the place of the first.
 
+    Channels whose axes run in another order or direction are turned, without loss.
+
     Raises:
         ValueError: if one has several channels, or another grid than the first; it says by how many mm.
 
@@ -145,23 +153,39 @@ def stack_channels(scans: Sequence[Scan]) -> Scan:
         >>> stack_channels([open_scan("ct.nii.gz"), open_scan("ct.nii.gz")]).voxels().shape
         (64, 64, 64, 2)
     """
-    first = scans[0]
+    first, parts = scans[0], []
     for scan in scans:
         if scan.channels > 1:
             raise ValueError(
                 f"{scan.path} has {scan.channels} channels, but must have one, as one of {len(scans)} files of a scan; "
                 "split it."
             )
-        if scan.shape != first.shape:
+        turned = _turn(scan, first)
+        if turned.shape != first.shape:
             sizes = (" x ".join(map(str, each.shape)) for each in (first, scan))
             raise ValueError(
                 "{} and {}, channels of one scan, have {} and {} voxels; resample one to the other.".format(
                     first.path, scan.path, *sizes
                 )
             )
-        if far := corner_distance(first.affine, scan.affine, first.shape):
+        if far := corner_distance(first.affine, turned.affine, first.shape):
             raise ValueError(
                 f"{scan.path} lies up to {far:.3g} mm off {first.path}, but both are channels of one scan; "
                 "resample one to the grid of the other."
             )
-    return replace(first, parts=tuple(scans), channels=len(scans), has_spacing=all(scan.has_spacing for scan in scans))
+        parts.append(turned)
+    return replace(first, parts=tuple(parts), channels=len(scans), has_spacing=all(scan.has_spacing for scan in scans))
+
+
+def _turn(scan: Scan, first: Scan) -> Scan:
+    """Return a scan of one channel with its axes in the order and direction of those of another."""
+    turn = find_place(scan.shape, scan.affine, first.shape, first.affine).turn
+    read_all = partial(_read_turned, scan, turn)
+    affine = scan.affine @ inv_ornt_aff(turn, scan.shape)
+    x, y, z = (scan.shape[int(axis)] for axis in np.argsort(turn[:, 0]))
+    return replace(scan, shape=(x, y, z), affine=affine, read_all=read_all, read_box=lambda box: read_all()[tuple(box)])
+
+
+def _read_turned(scan: Scan, turn: NDArray[Any]) -> NDArray[Any]:
+    voxels: NDArray[Any] = apply_orientation(scan.read_all(), turn)
+    return voxels

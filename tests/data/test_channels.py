@@ -294,3 +294,23 @@ def test_of_numbered_files_the_channel_of_the_training_alone_is_listed(
     assert "2 of 8 files are no scans: the model sees the channel 1 alone." in caplog.text
     for path in good:
         assert list_images(path, channel=1) == [{"image": good[1], "case": "good"}]
+
+
+@pytest.mark.parametrize("axes", ["LPS", "RAI", "SLA", "PIR"])
+def test_a_channel_whose_axes_run_otherwise_is_turned_without_loss(tmp_path: Path, axes: str) -> None:
+    paths = save_case(tmp_path, "a", (0, 1, 2))
+    expected, affine = read_volume(paths)
+    images = [nib.load(path) for path in paths]
+    turn = nib.orientations.ornt_transform(
+        nib.io_orientation(images[1].affine), nib.orientations.axcodes2ornt(tuple(axes))
+    )
+    paths[1] = str(tmp_path / "turned.nii.gz")
+    nib.save(nib.Nifti1Image(np.asarray(images[1].dataobj), images[1].affine).as_reoriented(turn), paths[1])
+    assert nib.aff2axcodes(nib.load(paths[1]).affine) == tuple(axes)
+    voxels, place = read_volume(paths)
+    np.testing.assert_array_equal(voxels, expected)
+    np.testing.assert_array_equal(place, affine)
+    moved_away = nib.load(paths[1])
+    nib.save(nib.Nifti1Image(moved_away.dataobj, moved_away.affine + moved(_03=5) - AFFINE), tmp_path / "off.nii")
+    with pytest.raises(ValueError, match=r"off\.nii lies up to 5 mm off .*a_0000\.nii\.gz, but both are channels"):
+        open_scan([paths[0], tmp_path / "off.nii"])
