@@ -121,7 +121,8 @@ def _find_empty(cases: Sequence[CaseFacts]) -> None:
             text = f"at least 98 % of the voxels are {known.low:g}."
             case.findings.append(Finding("nearly constant", text))
         if case.volumes_ml and not any(case.volumes_ml.values()):
-            text = "no label of all cases has a voxel of any class." if nothing else "the label has no voxel of any class."
+            whose = "the label, as all others," if nothing else "the label"
+            text = f"{whose} has no voxel of any class."
             case.findings.append(Finding("empty label", text, is_error=nothing))
 
 

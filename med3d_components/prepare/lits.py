@@ -47,8 +47,8 @@ def place_pairs(pairs: Pairs, spare: Path, spacing: Sequence[float] | None = Non
     """Return the pairs with volume and segmentation in one place; what was done for it is printed.
 
     A segmentation that lies on its volume's grid is left to the import, which turns its axes to those of the volume;
-    another one is put where its volume is, voxel by voxel. A volume with the identity as affine is put where its segmentation is;
-    if that has it too, the pair gets a spacing or is left out.
+    another one is put where its volume is, voxel by voxel. A volume with the identity as affine is put where its
+    segmentation is; if that has it too, the pair gets a spacing or is left out.
 
     Args:
         pairs: case name to volume and segmentation.

@@ -231,9 +231,7 @@ def test_a_missing_listed_file_is_named(tmp_path: Path, make_domain: MakeDomain)
 
 
 @pytest.mark.parametrize("layout", ["4-D", "list", "first", "nnU-Net 1"])
-def test_one_channel_of_several_is_taken_from_all_layouts(
-    tmp_path: Path, make_domain: MakeDomain, layout: str
-) -> None:
+def test_one_channel_of_several_is_taken_from_all_layouts(tmp_path: Path, make_domain: MakeDomain, layout: str) -> None:
     folder = make_domain(tmp_path / "Brains")
     first = {item["case"]: nib.load(item["image"]).get_fdata() for item in SegmentationDatalist(folder).training}
     two_channels(folder, layout)

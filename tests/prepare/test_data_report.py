@@ -284,7 +284,7 @@ def test_a_set_whose_labels_are_all_empty_is_an_error_as_it_is_in_training(tmp_p
     report = write_data_report(tmp_path)
     assert report.has_errors
     assert "empty label, 2 cases" in str(report)
-    with pytest.raises(ValueError, match="No training label of .* has a voxel of liver"):
+    with pytest.raises(ValueError, match=r"No training label of .* has a voxel of liver"):
         SegmentationDatalist(tmp_path)
     write_case(tmp_path, "case_2", *draw(2))
     assert not write_data_report(tmp_path).has_errors
