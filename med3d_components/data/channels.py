@@ -12,9 +12,15 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
+import numpy as np
+from nibabel.orientations import apply_orientation, inv_ornt_aff
+from numpy.typing import NDArray
+
 from med3d_components.data.geometry import corner_distance
+from med3d_components.data.place import find_place
 from med3d_components.data.scan import Scan
 
 __all__ = ["channel_items", "channel_names", "split_channel", "stack_channels", "wrong_channels"]
@@ -51,7 +57,9 @@ def wrong_channels(case: str, numbers: Collection[int], in_channels: int) -> str
     )
 
 
-def channel_items(scans: Mapping[str, str], whole: Collection[str], in_channels: int) -> dict[str, dict[str, Any]]:
+def channel_items(
+    scans: Mapping[str, str], whole: Collection[str], in_channels: int, channel: int | None = None
+) -> dict[str, dict[str, Any]]:
     """Return items of scans by case, of which each has its channels: one file of all, or a list of files.
 
     Args:
@@ -59,6 +67,7 @@ def channel_items(scans: Mapping[str, str], whole: Collection[str], in_channels:
         whole: names of those that are scans, whatever they are called; the others called ``CASE_0000``, ``CASE_0001``
             and so on are channels of one.
         in_channels: that such a scan must have.
+        channel: the only one that is taken of such a scan; None for all.
 
     Returns:
         Case to ``{"image", "case"}``; where channels are missing or too many, with the reason under "error".
@@ -72,16 +81,20 @@ def channel_items(scans: Mapping[str, str], whole: Collection[str], in_channels:
     for name, path in scans.items():
         case, number = (name, None) if name in whole else split_channel(name)
         cases[case][number] = path
-    return {case: _item(case, files, in_channels) for case, files in cases.items()}
+    return {case: _item(case, files, in_channels, channel) for case, files in cases.items()}
 
 
-def _item(case: str, files: Mapping[int | None, str], in_channels: int) -> dict[str, Any]:
+def _item(case: str, files: Mapping[int | None, str], in_channels: int, channel: int | None) -> dict[str, Any]:
     numbers = sorted(number for number in files if number is not None)
-    whole, parts = files.get(None), [files[number] for number in numbers]
-    reason = wrong_channels(case, numbers, in_channels) if numbers else None
+    whole, parts, reason = files.get(None), [files[number] for number in numbers], None
     if whole and parts:
         reason = f"{whole} and {parts[0]} have one name, {case}; rename one, or move it away."
-    item = {"image": whole or parts, "case": case}
+    elif parts and channel is None:
+        reason = wrong_channels(case, numbers, in_channels)
+    elif parts and channel not in numbers:
+        there = ", ".join(map(str, numbers))
+        reason = f"the channel {channel} is needed, but {case} has files for {there}: give {case}_{channel:04d}."
+    item = {"image": whole or files.get(channel) or parts, "case": case}
     return {**item, "error": reason} if reason else item
 
 
@@ -130,6 +143,8 @@ def channel_names(
 def stack_channels(scans: Sequence[Scan]) -> Scan:
     """Return several scans of one channel and one grid as one scan of several channels, in the place of the first.
 
+    Channels whose axes run in another order or direction are turned, without loss.
+
     Raises:
         ValueError: if one has several channels, or another grid than the first; it says by how many mm.
 
@@ -138,23 +153,39 @@ def stack_channels(scans: Sequence[Scan]) -> Scan:
         >>> stack_channels([open_scan("ct.nii.gz"), open_scan("ct.nii.gz")]).voxels().shape
         (64, 64, 64, 2)
     """
-    first = scans[0]
+    first, parts = scans[0], []
     for scan in scans:
         if scan.channels > 1:
             raise ValueError(
                 f"{scan.path} has {scan.channels} channels, but must have one, as one of {len(scans)} files of a scan; "
                 "split it."
             )
-        if scan.shape != first.shape:
+        turned = _turn(scan, first)
+        if turned.shape != first.shape:
             sizes = (" x ".join(map(str, each.shape)) for each in (first, scan))
             raise ValueError(
                 "{} and {}, channels of one scan, have {} and {} voxels; resample one to the other.".format(
                     first.path, scan.path, *sizes
                 )
             )
-        if far := corner_distance(first.affine, scan.affine, first.shape):
+        if far := corner_distance(first.affine, turned.affine, first.shape):
             raise ValueError(
                 f"{scan.path} lies up to {far:.3g} mm off {first.path}, but both are channels of one scan; "
                 "resample one to the grid of the other."
             )
-    return replace(first, parts=tuple(scans), channels=len(scans), has_spacing=all(scan.has_spacing for scan in scans))
+        parts.append(turned)
+    return replace(first, parts=tuple(parts), channels=len(scans), has_spacing=all(scan.has_spacing for scan in scans))
+
+
+def _turn(scan: Scan, first: Scan) -> Scan:
+    """Return a scan of one channel with its axes in the order and direction of those of another."""
+    turn = find_place(scan.shape, scan.affine, first.shape, first.affine).turn
+    read_all = partial(_read_turned, scan, turn)
+    affine = scan.affine @ inv_ornt_aff(turn, scan.shape)
+    x, y, z = (scan.shape[int(axis)] for axis in np.argsort(turn[:, 0]))
+    return replace(scan, shape=(x, y, z), affine=affine, read_all=read_all, read_box=lambda box: read_all()[tuple(box)])
+
+
+def _read_turned(scan: Scan, turn: NDArray[Any]) -> NDArray[Any]:
+    voxels: NDArray[Any] = apply_orientation(scan.read_all(), turn)
+    return voxels

@@ -18,7 +18,7 @@ import numpy as np
 
 from med3d_components.data.channels import channel_names, split_channel, wrong_channels
 from med3d_components.data.class_voxels import Voxels, check_foreground, class_voxels
-from med3d_components.data.dataset_json import Entry, read_segmentations
+from med3d_components.data.dataset_json import Entry, SegmentationList, read_segmentations
 from med3d_components.data.domains import DOMAINS_3DSEG8
 from med3d_components.data.duplicates import check_listed_once, warn_of_copies
 from med3d_components.data.folders import channel_files, list_scans
@@ -29,7 +29,16 @@ from med3d_components.data.splits import draw_key, draw_split, take_share
 from med3d_components.data.volumes import Header, open_scan, read_header
 from med3d_components.utils import as_flag
 
-__all__ = ["Case", "Domain", "ImageDatalist", "MultiDomainDatalist", "SegmentationDatalist", "name_case", "read_domain"]
+__all__ = [
+    "Case",
+    "Domain",
+    "ImageDatalist",
+    "MultiDomainDatalist",
+    "SegmentationDatalist",
+    "find_images",
+    "name_case",
+    "read_domain",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -310,7 +319,7 @@ def read_domain(
     listed = read_segmentations(path)
     if (count := len(listed.entries)) < 2:
         raise ValueError(f"{path} lists {count} training volumes; at least 2 are needed, one to validate on.")
-    entries = [replace(entry, images=_images(path, entry, in_channels)) for entry in listed.entries]
+    entries = [replace(entry, images=find_images(path, listed, entry, in_channels)) for entry in listed.entries]
     check_listed_once(path, entries)
     headers = [_read_header(path, entry, need_spacing) for entry in entries]
     voxels = class_voxels(path, entries, len(listed.classes))
@@ -355,16 +364,29 @@ def name_case(entry: Entry) -> str:
     return case_name(entry.label if len(entry.images) > 1 else entry.image)
 
 
-def _images(path: Path, entry: Entry, in_channels: int) -> tuple[Path, ...]:
-    """Return the files of an image: those that are listed, or the numbered ones of its channels beside it."""
+def find_images(path: Path, listed: SegmentationList, entry: Entry, in_channels: int) -> tuple[Path, ...]:
+    """Return the files of an image: those that are listed, or the numbered ones of its channels beside it.
+
+    Args:
+        path: of the ``dataset.json``, for messages.
+        listed: what it says.
+        entry: the case.
+        in_channels: that are needed; with 1, the channel that ``dataset.json`` names, or else what is listed.
+
+    Raises:
+        ValueError: if a numbered file is missing, or one too many; or an image cannot be read.
+    """
     image, *more = entry.images
-    if more or (image.exists() and (in_channels == 1 or read_header(image, False).channels > 1)):
+    alone = in_channels == 1 and listed.channel is None
+    if more or (image.exists() and (alone or read_header(image, False).channels > 1)):
         return entry.images
-    if not (found := channel_files(image)):
+    found = channel_files(image)
+    if not found or (image.exists() and listed.images.intersection(found) - {image}):  # cases of numbers, not channels
         return entry.images
     case = split_channel(case_name(image))[0]
     numbers = [split_channel(case_name(file))[1] or 0 for file in found]
-    if reason := wrong_channels(case, numbers, in_channels if in_channels > 1 else len(found)):
+    needed = in_channels if in_channels > 1 else max(len(found), (listed.channel or 0) + 1)
+    if reason := wrong_channels(case, numbers, needed):
         raise ValueError(f"{path}: {reason}")
     return tuple(found)
 
@@ -387,6 +409,11 @@ def _channel(path: Path, named: int | None, cases: Sequence[Case], in_channels: 
     """
     other = [case for case in cases if case.header.channels != in_channels]
     if not other:
+        if in_channels == 1 and named:
+            raise ValueError(
+                f"{path} names the channel {named}, but all images have one channel, 0; list those of that channel and "
+                "leave 'channel' out."
+            )
         return None
     counts = f"{other[0].image} has {_count(other[0].header.channels)}"
     if in_channels > 1:

@@ -9,7 +9,7 @@ That of segmentations has the layout of the Medical Segmentation Decathlon::
     }
 
 "voxels", the number of voxels of each class, and "written", the checksums of the files that it holds for, are written
-by an import and may be missing; so may "channel", which says which one of 4-D images to use.
+by an import and may be missing; so may "channel", which says which one of several to use.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from unicodedata import normalize
@@ -59,6 +60,11 @@ class SegmentationList:
     channel: int | None
     entries: tuple[Entry, ...]
     channel_names: Any = None
+
+    @cached_property
+    def images(self) -> frozenset[Path]:
+        """The images of all cases."""
+        return frozenset(image for entry in self.entries for image in entry.images)
 
 
 def read_dataset_json(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import glob
 import logging
 import os
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain, count
@@ -101,7 +101,9 @@ def list_scans(path: str | os.PathLike[str], masks: bool = False, resample: bool
     return Listing(dict(sorted(named.items(), key=lambda pair: pair[1])), found.failures, notes)
 
 
-def list_images(path: str | os.PathLike[str], resample: bool = False, in_channels: int = 1) -> list[dict[str, Any]]:
+def list_images(
+    path: str | os.PathLike[str], resample: bool = False, in_channels: int = 1, channel: int | None = None
+) -> list[dict[str, Any]]:
     """List scans as items ``{"image": path, "case": name}`` for inference, see :func:`list_scans`.
 
     What is left out is logged. What should be a scan but is none is an item too, with the reason under "error" and a
@@ -112,6 +114,8 @@ def list_images(path: str | os.PathLike[str], resample: bool = False, in_channel
         resample: of DICOM series, see :func:`open_scan`.
         in_channels: of a scan. With several, the files ``CASE_0000``, ``CASE_0001`` and so on are one scan, for which
             any of them stands, and whose item has a list of paths.
+        channel: that a network of one channel sees of scans with several; such files are one scan then, too, whose item
+            has the path of that channel. None if its scans have one.
 
     Raises:
         FileNotFoundError: if there is no scan.
@@ -126,10 +130,13 @@ def list_images(path: str | os.PathLike[str], resample: bool = False, in_channel
         logger.warning("%s", note)
     if not scans and len(failures) > len(reasons := set(failures.values())) == 1:
         raise ValueError(*reasons)
-    if in_channels > 1 and Path(path).is_file():
+    alone = in_channels == 1 and channel is None
+    if not alone and Path(path).is_file():
         scans |= {case_name(file): str(file) for file in channel_files(path)}
-    whole = {name for name, place in scans.items() if in_channels == 1 or _has_channels(place, resample)}
-    items = channel_items(scans, whole, in_channels)
+    whole = {name for name, place in scans.items() if alone or _has_channels(place, resample)}
+    items = channel_items(scans, whole, in_channels, channel)
+    if channel is not None:
+        _tell_left_out(len(scans), items.values(), channel)
     for place, reason in failures.items():
         if "::" in place and not os.path.lexists(place):
             below = place.rpartition("::")[2]
@@ -157,6 +164,13 @@ def channel_files(path: Place) -> list[Path]:
     name = case_name(path)
     case, ending = split_channel(name)[0], Path(path).name[len(name) :]
     return sorted(Path(path).parent.glob(f"{glob.escape(case)}_[0-9][0-9][0-9][0-9]{glob.escape(ending)}"))
+
+
+def _tell_left_out(count: int, items: Iterable[Mapping[str, Any]], channel: int) -> None:
+    """Log how many of the files are other channels than the one that is taken."""
+    taken = sum(1 if isinstance(item["image"], str) else len(item["image"]) for item in items)
+    if others := count - taken:
+        logger.warning("%d of %d files are no scans: the model sees the channel %d alone.", others, count, channel)
 
 
 def _has_channels(path: str, resample: bool = False) -> bool:

@@ -36,6 +36,11 @@ class Place(NamedTuple):
     off_mm: float
     reason: str
 
+    @property
+    def fits(self) -> bool:
+        """Whether the label lies there, to a tenth of a voxel."""
+        return self.off <= OFF
+
     def check(self, what: str) -> None:
         """Refuse a label that lies elsewhere.
 
@@ -45,7 +50,7 @@ class Place(NamedTuple):
         Raises:
             ValueError: naming the distance in mm.
         """
-        if self.off > OFF:
+        if not self.fits:
             raise ValueError(f"{what} lies up to {self.off_mm:.3g} mm off its image: {self.reason}; {REMEDY}.")
 
 

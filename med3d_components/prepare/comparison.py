@@ -29,12 +29,14 @@ OTHERS = {"MR", "MRI", "PET", "PT", "US", "T1", "T1W", "T2", "T2W", "FLAIR", "AD
 LISTED = 3
 
 
-def compare_cases(cases: Sequence[CaseFacts], modality: str = "") -> None:
+def compare_cases(cases: Sequence[CaseFacts], modality: str = "", channels: int = 1, channel: int = 0) -> None:
     """Add to the findings of each case what shows beside the others.
 
     Args:
         cases: all of a data set.
         modality: as its ``dataset.json`` states it.
+        channels: number of those that it names.
+        channel: that it says to use of several.
 
     Example:
         >>> twins = [CaseFacts("a", image_hash="1"), CaseFacts("b", image_hash="1")]
@@ -44,6 +46,7 @@ def compare_cases(cases: Sequence[CaseFacts], modality: str = "") -> None:
     """
     if is_ct(modality, cases):
         _find_wrong_units(cases)
+    _find_odd_channels(cases, channels, channel)
     _find_odd_spacings(cases)
     for name in dict.fromkeys(chain.from_iterable(case.volumes_ml for case in cases)):
         _find_odd_volumes(name, cases)
@@ -111,13 +114,30 @@ def _find_wrong_units(cases: Sequence[CaseFacts]) -> None:
 
 
 def _find_empty(cases: Sequence[CaseFacts]) -> None:
+    nothing = not any(any(case.volumes_ml.values()) for case in cases)  # which a training refuses
     for case in cases:
         known = case.intensities
         if known and known.low == known.high and known.lowest < known.highest:
             text = f"at least 98 % of the voxels are {known.low:g}."
             case.findings.append(Finding("nearly constant", text))
         if case.volumes_ml and not any(case.volumes_ml.values()):
-            case.findings.append(Finding("empty label", "the label has no voxel of any class."))
+            whose = "the label, as all others," if nothing else "the label"
+            text = f"{whose} has no voxel of any class."
+            case.findings.append(Finding("empty label", text, is_error=nothing))
+
+
+def _find_odd_channels(cases: Sequence[CaseFacts], channels: int, channel: int) -> None:
+    """Find the cases that lack channels which ``dataset.json`` names; where all have one, that is enough to train."""
+    known = [case for case in cases if case.size]
+    only_one = all(case.channels == 1 for case in known)
+    for case in known:
+        if only_one and channel:
+            text = f"dataset.json says to use the channel {channel}, but all images have one channel, 0."
+        elif not only_one and 1 < channels != case.channels:
+            text = f"the image has {case.channels}, but dataset.json names {channels}."
+        else:
+            continue
+        case.findings.append(Finding("number of channels", text, is_error=True))
 
 
 def _find_odd_spacings(cases: Sequence[CaseFacts]) -> None:

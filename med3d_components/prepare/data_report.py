@@ -73,7 +73,7 @@ def write_data_report(folder: str | os.PathLike[str], out: str | os.PathLike[str
     out = Path(out or data.folder / "report")
     out.mkdir(parents=True, exist_ok=True)  # before hours of reading, not after them
     cases = _inspect(data)
-    compare_cases(cases, data.modality)
+    compare_cases(cases, data.modality, data.channels, data.channel)
     report = DataReport(out / "report.html", data.folder.resolve().name, cases, unused_classes(data.classes, cases))
     write_table(out / "cases.csv", [_row(case) for case in cases])
     write_page(report.path, "data.html.j2", **page_content(data, cases))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from med3d_components.data.datalists import name_case
-from med3d_components.data.dataset_json import Entry, read_dataset_json, read_segmentations
+from med3d_components.data.datalists import find_images, name_case
+from med3d_components.data.dataset_json import Entry, SegmentationList, read_dataset_json, read_segmentations
 from med3d_components.data.domains import DOMAINS_3DSEG8
 from med3d_components.data.duplicates import check_listed_once
-from med3d_components.data.folders import channel_files, list_images
+from med3d_components.data.folders import list_images
 
 __all__ = ["DataFolder", "Item", "list_data"]
 
@@ -37,6 +38,7 @@ class DataFolder(NamedTuple):
         classes: names, background first; empty where there are no labels.
         modality: as its ``dataset.json`` states it; empty where it does not.
         channel: that is looked at of 4-D images.
+        channels: that ``dataset.json`` names, where a training may see them all; 1 where it names no or one channel.
     """
 
     folder: Path
@@ -44,6 +46,7 @@ class DataFolder(NamedTuple):
     classes: tuple[str, ...] = ()
     modality: str = ""
     channel: int = 0
+    channels: int = 1
 
 
 def list_data(folder: str | os.PathLike[str]) -> DataFolder:
@@ -83,14 +86,20 @@ def _list_decathlon(folder: Path) -> DataFolder:
         raise ValueError(f"{path} lists no case under 'training'.")
     known = DOMAINS_3DSEG8.get(folder.resolve().name)
     channel = known.channel if known and listed.channel is None else listed.channel or 0
-    items = [Item(name_case(each), _images(each), str(each.label)) for each in listed.entries]
-    return DataFolder(folder, items, listed.classes, _modality(content, channel), channel)
+    several = listed.channel is None and isinstance(listed.channel_names, Mapping)
+    channels = max(len(listed.channel_names), 1) if several else 1
+    items = [_item(path, listed, each, channels) for each in listed.entries]
+    return DataFolder(folder, items, listed.classes, _modality(content, channel), channel, channels)
 
 
-def _images(entry: Entry) -> tuple[str, ...]:
-    """Return the images of a case: those that are listed, or the numbered files of the channels in their place."""
-    numbered = [] if entry.image.exists() else channel_files(entry.image)
-    return tuple(map(str, numbered or entry.images))
+def _item(path: Path, listed: SegmentationList, entry: Entry, channels: int) -> Item:
+    """Return a case with the images that a training would see."""
+    try:
+        entry = replace(entry, images=find_images(path, listed, entry, channels))
+        error = ""
+    except (OSError, ValueError) as reason:
+        error = str(reason)
+    return Item(name_case(entry), tuple(map(str, entry.images)), str(entry.label), error)
 
 
 def _modality(content: Mapping[str, Any], channel: int) -> str:

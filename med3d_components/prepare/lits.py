@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from med3d_components.data.dataset_json import read_dataset_json
 from med3d_components.data.domains import DOMAINS_3DSEG8
 from med3d_components.data.geometry import read_nifti_header
+from med3d_components.data.place import find_place
 from med3d_components.data.scan import Scan, case_name
 from med3d_components.data.volumes import open_scan, read_header, read_volume
 from med3d_components.prepare.decathlon import save_nifti
@@ -45,8 +46,9 @@ def pair_lits(source: Path) -> Pairs:
 def place_pairs(pairs: Pairs, spare: Path, spacing: Sequence[float] | None = None) -> Pairs:
     """Return the pairs with volume and segmentation in one place; what was done for it is printed.
 
-    A segmentation is put where its volume is. A volume with the identity as affine is put where its segmentation is;
-    if that has it too, the pair gets a spacing or is left out.
+    A segmentation that lies on its volume's grid is left to the import, which turns its axes to those of the volume;
+    another one is put where its volume is, voxel by voxel. A volume with the identity as affine is put where its
+    segmentation is; if that has it too, the pair gets a spacing or is left out.
 
     Args:
         pairs: case name to volume and segmentation.
@@ -63,8 +65,8 @@ def place_pairs(pairs: Pairs, spare: Path, spacing: Sequence[float] | None = Non
     placed, lost = {}, []
     for name, pair in pairs.items():
         image, label = (open_scan(path, need_spacing=False) for path in pair)
-        if image.shape != label.shape:
-            placed[name] = pair  # for the import to refuse
+        if image.shape != label.shape or _fits(image, label):
+            placed[name] = pair  # for the import to refuse, or to turn
         elif (affine := _place(image, label, spacing)) is None:
             lost.append(image.path)
         else:
@@ -77,11 +79,19 @@ def place_pairs(pairs: Pairs, spare: Path, spacing: Sequence[float] | None = Non
     return placed
 
 
+def _fits(image: Scan, label: Scan) -> bool:
+    """Tell whether volume and segmentation say both where they are, and that is one place."""
+    if not (_is_placed(image) and _is_placed(label) and label.has_spacing):
+        return False
+    return find_place(label.shape, label.affine, image.shape, image.affine).fits
+
+
 def _place(image: Scan, label: Scan, spacing: Sequence[float] | None) -> NDArray[np.float64] | None:
     """Return the affine for a pair, None if there is none; say so where it is not the one of both."""
     if _is_placed(image):
         if not np.allclose(image.affine, label.affine, atol=SAME):
-            told = "differ in spacing, direction or origin; those of the volume are taken."
+            far = find_place(label.shape, label.affine, image.shape, image.affine).off_mm
+            told = f"differ in spacing, direction or origin, by up to {far:.3g} mm; those of the volume are taken."
             print(f"{label.path} and {Path(image.path).name} {told}")
         return image.affine
     if label.has_spacing and _is_placed(label):

@@ -70,8 +70,9 @@ def _some(names: list[str]) -> str:
 def _check(mask: Path, scan: Path) -> NDArray[Any]:
     """Return the values of a mask that fits its scan."""
     ours, theirs = (open_scan(path, need_spacing=False) for path in (mask, scan))
-    if ours.shape != theirs.shape:
-        raise ValueError(f"{mask} has the shape {ours.shape}, but {scan} {theirs.shape}; segment that volume anew.")
+    shape = (*ours.shape, ours.channels) if ours.channels > 1 else ours.shape
+    if shape != theirs.shape:
+        raise ValueError(f"{mask} has the shape {shape}, but {scan} {theirs.shape}; segment that volume anew.")
     if not np.allclose(ours.affine, theirs.affine, atol=1e-2):
         raise ValueError(f"{mask} and {scan} differ in spacing, direction or origin; segment that volume anew.")
     values = np.unique(ours.voxels())

@@ -129,3 +129,31 @@ def test_what_is_wrong_with_a_channel_fails_its_scan_alone(data: Path, tmp_path:
 def test_the_network_of_a_pre_training_has_one_channel(data: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"^--in_channels is no id of the training of med3d_pretraining"):
         train("med3d_pretraining", str(data), run_dir=str(tmp_path), in_channels=2)
+
+
+@pytest.mark.parametrize("name", BUNDLES)
+def test_a_model_of_one_channel_of_several_segments_that_of_numbered_files(
+    name: str, data: Path, tmp_path: Path
+) -> None:
+    chosen = tmp_path / "data" / "Scans"
+    shutil.copytree(data / "Scans", chosen)
+    content = json.loads((chosen / "dataset.json").read_text(encoding="utf-8"))
+    (chosen / "dataset.json").write_text(json.dumps({**content, "channel": 1}), encoding="utf-8")
+    bundle = copy_bundle(name, tmp_path)
+    changes = {**BUNDLES[name]}
+    if "coarse" in changes:
+        changes["coarse"] = {**COARSE, "network": {**COARSE["network"], "in_channels": 1}}
+    second = str(chosen / "imagesTr" / "case_0_0001.nii.gz")
+    leave_model(bundle, chosen.parent, scan=second, **changes)
+    scans, out = tmp_path / "scans", tmp_path / "out"
+    scans.mkdir()
+    pair = [shutil.copy(chosen / "imagesTr" / f"case_0_000{number}.nii.gz", scans) for number in range(2)]
+    whole = np.stack([voxels(Path(path)) for path in pair], axis=-1)
+    nib.save(nib.Nifti1Image(whole, nib.load(pair[0]).affine), scans / "whole.nii.gz")
+    shutil.copy(pair[0], scans / "half_0000.nii.gz")
+    with pytest.raises(IncompleteError, match=r"^1 of 3 scans have .* half: the channel 1 is needed, but half"):
+        segment(str(bundle), str(scans), str(out))
+    assert sorted(path.name for path in out.glob("*.nii.gz")) == ["case_0_seg.nii.gz", "whole_seg.nii.gz"]
+    mask = voxels(out / "case_0_seg.nii.gz")
+    assert 0 < mask.mean() < 1
+    assert np.array_equal(mask, voxels(out / "whole_seg.nii.gz"))

@@ -21,6 +21,8 @@ from med3d_components.data.dicom import read_series
 from med3d_components.data.labels import fit_label
 from med3d_components.masks import write_mask
 from med3d_components.utils import run_commands
+from tests.conftest import write_domain
+from tests.data.channel_files import two_channels
 from tests.data.dicom_files import write_series
 from tests.masks.shapes import CLASSES, SHAPE, ball, nested_mask, upright_affine, write_scan
 
@@ -403,6 +405,28 @@ def test_several_channels_of_nnunet_become_one_4d_image(tmp_path: Path, run: Run
     assert (content["tensorImageSize"], content["modality"]) == ("4D", {"0": "T2", "1": "ADC"})
     image = np.asarray(nib.load(tmp_path / "Own" / "imagesTr" / "a.nii.gz").dataobj)
     assert np.array_equal(image, np.stack([SCAN, SCAN + 1], axis=-1))
+
+
+@pytest.mark.parametrize("layout", ["4-D", "list", "first", "nnU-Net 1", "mixed"])
+@pytest.mark.parametrize("key", ["channel_names", "modality"])
+def test_channels_in_all_layouts_of_a_training_become_one_4d_image(
+    tmp_path: Path, run: Run, layout: str, key: str
+) -> None:
+    source = write_domain(tmp_path / "source", cases=3)
+    first = {path.name: nib.load(path).get_fdata() for path in (source / "imagesTr").iterdir()}
+    two_channels(source, *(["4-D", "list", "first"] if layout == "mixed" else [layout]))
+    content = json.loads((source / "dataset.json").read_text()) | {key: {"0": "T1", "1": "T2"}}
+    (source / "dataset.json").write_text(json.dumps(content))
+    code, _, err = run("--source", source, "--out", tmp_path / "Own")
+    assert code == 0, err
+    written = json.loads((tmp_path / "Own" / "dataset.json").read_text())
+    assert (written["tensorImageSize"], written["modality"]) == ("4D", {"0": "T1", "1": "T2"})
+    assert {Path(entry["image"]).name for entry in written["training"]} == first.keys()
+    for name, image in first.items():
+        found = nib.load(tmp_path / "Own" / "imagesTr" / name).get_fdata()
+        np.testing.assert_allclose(found, np.stack([image, 500 - image], axis=-1), atol=1e-3)
+        label = Path("labelsTr", name)
+        assert np.array_equal(nib.load(tmp_path / "Own" / label).dataobj, nib.load(source / label).dataobj)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import cycle
 from pathlib import Path
 
 import nibabel as nib
@@ -11,10 +12,10 @@ import numpy as np
 from tests.conftest import write_domain
 
 
-def two_channels(folder: Path, layout: str) -> None:
-    """Give the images of a domain a second channel, their negative, in one of the layouts that people have."""
+def two_channels(folder: Path, *layouts: str) -> None:
+    """Give the images of a domain a second channel, their negative, in layouts that people have, case by case."""
     content = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
-    for entry in content["training"]:
+    for entry, layout in zip(content["training"], cycle(layouts), strict=False):
         path = folder / entry["image"]
         image = nib.load(path)
         first = image.get_fdata().astype(np.float32)

@@ -11,13 +11,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from monai.transforms import LoadImage
+from monai.transforms import Compose, LoadImage
 
 from med3d_components.data import SegmentationDatalist
 from med3d_components.data.channels import channel_names
 from med3d_components.data.folders import list_images
 from med3d_components.data.volumes import open_scan, read_header, read_volume, scan_files
-from med3d_components.transforms import FastLoadImaged
+from med3d_components.transforms import FastLoadImaged, SelectChanneld
 from tests.conftest import MakeDomain
 from tests.data.channel_files import two_channels
 from tests.data.dicom_files import write_series
@@ -228,3 +228,87 @@ def test_a_missing_listed_file_is_named(tmp_path: Path, make_domain: MakeDomain)
     (folder / "imagesTr" / "case_1_t2.nii.gz").unlink()
     with pytest.raises(FileNotFoundError, match=r"case_1_t2\.nii\.gz does not exist"):
         SegmentationDatalist(folder, in_channels=2)
+
+
+@pytest.mark.parametrize("layout", ["4-D", "list", "first", "nnU-Net 1"])
+def test_one_channel_of_several_is_taken_from_all_layouts(tmp_path: Path, make_domain: MakeDomain, layout: str) -> None:
+    folder = make_domain(tmp_path / "Brains")
+    first = {item["case"]: nib.load(item["image"]).get_fdata() for item in SegmentationDatalist(folder).training}
+    two_channels(folder, layout)
+    for channel in (0, 1):
+        edit(folder, channel=channel)
+        datalist = SegmentationDatalist(folder)
+        assert datalist.channel == channel
+        load = Compose([FastLoadImaged("image", ensure_channel_first=True), SelectChanneld("image", datalist.channel)])
+        for item in datalist.training:
+            seen = 500 - first[item["case"]] if channel else first[item["case"]]
+            np.testing.assert_allclose(load(item)["image"][0].numpy(), seen, atol=1e-3)
+
+
+def test_a_channel_that_no_image_or_one_case_lacks_is_named_before_a_training(
+    tmp_path: Path, make_domain: MakeDomain
+) -> None:
+    folder = make_domain(tmp_path / "Brains")
+    edit(folder, channel=1)
+    with pytest.raises(ValueError, match=r"names the channel 1, but all images have one channel, 0; list those"):
+        SegmentationDatalist(folder)
+    edit(folder, channel=0)
+    assert SegmentationDatalist(folder).channel is None
+    two_channels(folder, "first")
+    edit(folder, channel=1)
+    (folder / "imagesTr" / "case_2_0001.nii.gz").unlink()
+    with pytest.raises(ValueError, match="2 channels are needed, but case_2 has files for 0: give each of case_2_0000"):
+        SegmentationDatalist(folder)
+
+
+def test_cases_that_are_called_by_four_digits_are_no_channels(tmp_path: Path, make_domain: MakeDomain) -> None:
+    folder = make_domain(tmp_path / "Brains")
+    content = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+    for number, entry in enumerate(content["training"]):
+        image = f"imagesTr/patient_{number:04}.nii.gz"
+        (folder / entry["image"]).rename(folder / image)
+        entry["image"] = image
+    edit(folder, training=content["training"], channel=0)
+    datalist = SegmentationDatalist(folder)
+    assert datalist.channel is None
+    assert {item["case"][:-1] for item in datalist.training} == {"patient_000"}
+
+
+def test_of_numbered_files_the_channel_of_the_training_alone_is_listed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    good = save_case(tmp_path, "good")
+    nested = save_case(tmp_path / "b", "good", (1, 3))
+    save_case(tmp_path, "half", (0, 2))
+    plain = save(tmp_path / "plain.nii.gz")
+    whole = save(tmp_path / "case_0007.nii.gz", shape=(9, 8, 7, 2))
+    items = {item.pop("case"): item for item in list_images(tmp_path, channel=1)}
+    assert items.pop("good") == {"image": good[1]}
+    assert items.pop("b/good") == {"image": nested[0]}
+    assert items.pop("plain") == {"image": plain}
+    assert items.pop("case_0007") == {"image": whole}
+    assert items.pop("half")["error"] == "the channel 1 is needed, but half has files for 0, 2: give half_0001."
+    assert not items
+    assert "2 of 8 files are no scans: the model sees the channel 1 alone." in caplog.text
+    for path in good:
+        assert list_images(path, channel=1) == [{"image": good[1], "case": "good"}]
+
+
+@pytest.mark.parametrize("axes", ["LPS", "RAI", "SLA", "PIR"])
+def test_a_channel_whose_axes_run_otherwise_is_turned_without_loss(tmp_path: Path, axes: str) -> None:
+    paths = save_case(tmp_path, "a", (0, 1, 2))
+    expected, affine = read_volume(paths)
+    images = [nib.load(path) for path in paths]
+    turn = nib.orientations.ornt_transform(
+        nib.io_orientation(images[1].affine), nib.orientations.axcodes2ornt(tuple(axes))
+    )
+    paths[1] = str(tmp_path / "turned.nii.gz")
+    nib.save(nib.Nifti1Image(np.asarray(images[1].dataobj), images[1].affine).as_reoriented(turn), paths[1])
+    assert nib.aff2axcodes(nib.load(paths[1]).affine) == tuple(axes)
+    voxels, place = read_volume(paths)
+    np.testing.assert_array_equal(voxels, expected)
+    np.testing.assert_array_equal(place, affine)
+    moved_away = nib.load(paths[1])
+    nib.save(nib.Nifti1Image(moved_away.dataobj, moved_away.affine + moved(_03=5) - AFFINE), tmp_path / "off.nii")
+    with pytest.raises(ValueError, match=r"off\.nii lies up to 5 mm off .*a_0000\.nii\.gz, but both are channels"):
+        open_scan([paths[0], tmp_path / "off.nii"])

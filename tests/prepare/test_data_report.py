@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from med3d_components.data import SegmentationDatalist
 from med3d_components.data.folders import list_scans
 from med3d_components.data.volumes import open_scan
 from med3d_components.prepare.data_report import write_data_report
@@ -231,3 +233,58 @@ def test_real_data_raise_no_false_alarm(name: str, tmp_path: Path) -> None:
     assert len(report.cases) == len(list_data(folder).items) == REAL[name]
     assert [case.name for case in report.cases if case.findings] == []
     assert max(len(case.picture) for case in report.cases) <= 15_000
+
+
+def name_channels(folder: Path, **more: object) -> None:
+    content = json.loads((folder / "dataset.json").read_text("utf-8"))
+    content |= {"channel_names": {"0": "T1", "1": "T2"}, **more}
+    (folder / "dataset.json").write_text(json.dumps(content), encoding="utf-8")
+
+
+@pytest.mark.parametrize("layout", ["first", "nnU-Net 1"])
+def test_a_case_that_lacks_a_channel_or_has_one_too_many_is_an_error(tmp_path: Path, layout: str) -> None:
+    folder = write_domain(tmp_path / "Brains", cases=4)
+    two_channels(folder, layout)
+    name_channels(folder)
+    assert {case.channels for case in write_data_report(folder).cases} == {2}
+    images = folder / "imagesTr"
+    (images / "case_1_0001.nii.gz").unlink()
+    shutil.copy(images / "case_2_0000.nii.gz", images / "case_2_0002.nii.gz")
+    report = write_data_report(folder)
+    wrong = {case.name: case.findings[0].text for case in report.cases if case.state == "error"}
+    one, two = sorted(wrong)
+    assert "2 channels are needed, but case_1 has files for 0: give each of case_1_0000" in wrong[one]
+    assert "2 channels are needed, but case_2 has files for 0, 1, 2" in wrong[two]
+    assert report.has_errors
+    name_channels(folder, channel=0)  # of which the others are not needed
+    assert not write_data_report(folder).has_errors
+
+
+def test_an_image_of_another_number_of_channels_than_is_named_is_an_error(tmp_path: Path) -> None:
+    folder = write_domain(tmp_path / "Brains", cases=3)
+    name_channels(folder)
+    named = (folder / "dataset.json").read_text("utf-8")
+    assert not write_data_report(folder).has_errors  # one channel can be trained on
+    name_channels(folder, channel=1)
+    assert "says to use the channel 1, but all images have one channel" in str(write_data_report(folder).cases)
+    (folder / "dataset.json").write_text(named, encoding="utf-8")
+    single = folder / "imagesTr" / "case_1.nii.gz"
+    kept = single.read_bytes()
+    two_channels(folder, "4-D")
+    single.write_bytes(kept)
+    wrong = [case for case in write_data_report(folder).cases if case.state == "error"]
+    assert [case.name for case in wrong] == ["case_1"]
+    assert wrong[0].findings[-1].text == "the image has 1, but dataset.json names 2."
+
+
+def test_a_set_whose_labels_are_all_empty_is_an_error_as_it_is_in_training(tmp_path: Path) -> None:
+    for number in range(2):
+        image, label = draw(number)
+        write_case(tmp_path, f"case_{number}", image, 0 * label)
+    report = write_data_report(tmp_path)
+    assert report.has_errors
+    assert "empty label, 2 cases" in str(report)
+    with pytest.raises(ValueError, match=r"No training label of .* has a voxel of liver"):
+        SegmentationDatalist(tmp_path)
+    write_case(tmp_path, "case_2", *draw(2))
+    assert not write_data_report(tmp_path).has_errors

@@ -20,10 +20,12 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from med3d_components.data.dataset_json import path_on_disk, read_dataset_json
+from med3d_components.data.datalists import find_images, name_case
+from med3d_components.data.dataset_json import Entry, SegmentationList, path_on_disk, read_dataset_json
 from med3d_components.data.scan import case_name
 from med3d_components.prepare.layouts.base import CaseSource, LabelSource, Layout
 from med3d_components.prepare.pairing import same_form
@@ -51,12 +53,12 @@ def read_task(folder: Path) -> Layout:
         raise ValueError(f"{file} has no 'labels' that name the classes, so it is no list of segmentations.")
     nnunet = "channel_names" in content or "file_ending" in content or isinstance(content.get("dataset"), dict)
     names, parts, unlabelled = _read_classes(file, labels)
+    if content.get("training") and content.keys().isdisjoint({"file_ending", "dataset"}):
+        nnunet = False  # a list to train on, which calls its channels as nnU-Net does
     cases = _nnunet_cases(file, content) if nnunet else _decathlon_cases(file, content)
     if not cases:
         raise ValueError(f"{file} has no case to train on.")
     kind = "raw dataset of nnU-Net" if nnunet else "task of the Medical Segmentation Decathlon"
-    channels = content.get("channel_names" if nnunet else "modality")
-    named = tuple(map(str, channels.values())) if isinstance(channels, dict) else ()
     own = {key: str(content[key]) for key in ("reference", "licence") if content.get(key)}
     return Layout(
         title=kind,
@@ -64,11 +66,17 @@ def read_task(folder: Path) -> Layout:
         names=names,
         parts=parts,
         unlabelled=unlabelled,
-        channels=named,
+        channels=_channel_names(content),
         channel=_read_channel(file, content),
         source=own.get("reference", Layout.source),
         licence=own.get("licence", Layout.licence),
     )
+
+
+def _channel_names(content: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what nnU-Net or the Decathlon calls the channels; nothing where they have no names."""
+    names = content.get("channel_names", content.get("modality"))
+    return tuple(map(str, names.values())) if isinstance(names, dict) else ()
 
 
 def _read_channel(file: Path, content: Mapping[str, Any]) -> int:
@@ -103,25 +111,21 @@ def _read_values(file: Path, name: str, value: Any) -> tuple[int, ...]:
 
 
 def _decathlon_cases(file: Path, content: Mapping[str, Any]) -> dict[str, CaseSource]:
-    """Return the cases that the list names. Tasks for nnU-Net 1 leave ``_0000`` out of it."""
+    """Return the cases that the list names, with all their channels. Tasks for nnU-Net 1 leave ``_0000`` out of it."""
     entries = content.get("training")
     if not isinstance(entries, list):
         raise ValueError(f"{file} has no list 'training' of cases.")
-    channels = _channel_files(file.parent / "imagesTr")
+    listed = SegmentationList((), None, tuple(_read_entry(file, entry) for entry in entries))
     cases: dict[str, CaseSource] = {}
-    for entry in entries:
-        paths = [entry.get(key) if isinstance(entry, dict) else None for key in ("image", "label")]
-        if not all(isinstance(path, str) for path in paths):
-            raise ValueError(f"{file}: {entry!r} of 'training' has not both an 'image' and a 'label'.")
-        image, label = (path_on_disk(file.parent / str(path)) for path in paths)
-        name = same_form(case_name(image))
-        images = (image,) if image.exists() else tuple(channels.get(name, {}).values())
-        for path in (*(images or (image,)), label):
+    for entry in listed.entries:
+        images = find_images(file, listed, entry, len(_channel_names(content)) or 1)
+        name = same_form(name_case(replace(entry, images=images) if len(images) > 1 else entry))
+        for path in (*images, entry.label):
             if not path.exists():
                 raise FileNotFoundError(f"{path} does not exist, but {file} names it; add it, or drop its entry.")
         if name in cases:
             raise ValueError(f"{file} lists the case {name} twice; drop one of the entries.")
-        cases[name] = CaseSource(images, (LabelSource(label),))
+        cases[name] = CaseSource(images, (LabelSource(entry.label),))
     return cases
 
 
@@ -194,3 +198,13 @@ def _channel_files(folder: Path, ending: str = "") -> dict[str, dict[int, Path]]
 
 def _list(folder: Path, ending: str) -> list[Path]:
     return sorted(path for path in folder.glob(f"*{ending}") if not path.name.startswith("."))
+
+
+def _read_entry(file: Path, entry: Any) -> Entry:
+    """Return an entry of 'training', whose image is one file, or a list of one for each channel."""
+    image, label = (entry.get(key) if isinstance(entry, dict) else None for key in ("image", "label"))
+    images = image if isinstance(image, list) else [image]
+    paths = [path_on_disk(file.parent / path) for path in (*images, label) if isinstance(path, str)]
+    if not images or len(paths) <= len(images):
+        raise ValueError(f"{file}: {entry!r} of 'training' has not both an 'image' and a 'label'.")
+    return Entry(tuple(paths[:-1]), paths[-1])

@@ -139,3 +139,16 @@ def test_a_task_that_is_not_whole_gets_one_line(
 ) -> None:
     with pytest.raises((FileNotFoundError, ValueError), match=reason):
         read_task(decathlon(tmp_path, *names, **content))
+
+
+def test_a_case_that_lacks_a_channel_is_named(tmp_path: Path) -> None:
+    files = ["imagesTr/a_0000.nii.gz", "imagesTr/a_0002.nii.gz", "labelsTr/a.nii.gz"]
+    folder = decathlon(tmp_path, "a", files=files, channel_names={"0": "T1", "1": "T2"})
+    with pytest.raises(ValueError, match="2 channels are needed, but a has files for 0, 2: give each of a_0000 to"):
+        read_task(folder)
+
+
+def test_a_raw_dataset_of_nnunet_may_hold_a_list_that_does_not_count(tmp_path: Path) -> None:
+    files = ["imagesTr/a_0000.nii.gz", "labelsTr/a.nii.gz"]
+    stale = [{"image": "./imagesTr/gone.nii.gz", "label": "./labelsTr/gone.nii.gz"}]
+    assert list(read_task(nnunet(tmp_path, files, training=stale)).cases) == ["a"]

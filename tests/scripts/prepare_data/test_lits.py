@@ -91,7 +91,9 @@ def test_a_segmentation_with_another_header_gets_that_of_its_volume_and_is_named
     code, out, err = run("lits", tmp_path / "raw", tmp_path / "data")
     assert code == 0, err
     (warning,) = [line for line in out.splitlines() if "differ" in line]
-    assert warning.startswith(f"{batch(tmp_path, 1)} and volume-1.nii differ in spacing, direction or origin")
+    told = f"{batch(tmp_path, 1)} and volume-1.nii differ in spacing, direction or origin, by up to "
+    assert warning.startswith(told)
+    assert 0.4 < float(warning.removeprefix(told).split(" mm;")[0]) < 20
     label = nib.load(tmp_path / "data" / TASK / "labelsTr" / "liver_1.nii.gz")
     np.testing.assert_array_equal(label.dataobj, mask(value=2))
     np.testing.assert_allclose(label.affine, AFFINE)
@@ -99,6 +101,21 @@ def test_a_segmentation_with_another_header_gets_that_of_its_volume_and_is_named
     assert contents(tmp_path / "raw") == before
     assert [path.name for path in (tmp_path / "data").iterdir()] == [TASK]
     assert "is already there" in run("lits", tmp_path / "raw", tmp_path / "data")[1]
+
+
+@pytest.mark.parametrize("turn", ["mirrored", "other order"])
+def test_a_segmentation_that_lies_on_its_volume_in_another_orientation_is_turned(run, tmp_path, turn):
+    write_lits(tmp_path / "raw", 1, 2)
+    stored = nib.load(batch(tmp_path, 1), mmap=False)
+    plain = nib.Nifti1Image(np.asarray(stored.dataobj), stored.affine)
+    axes = {"mirrored": [[0, -1], [1, 1], [2, -1]], "other order": [[1, 1], [0, -1], [2, -1]]}[turn]
+    nib.save(plain.as_reoriented(np.array(axes)), batch(tmp_path, 1))
+    code, out, err = run("lits", tmp_path / "raw", tmp_path / "data")
+    assert code == 0, err
+    assert "differ in" not in out
+    label = nib.load(tmp_path / "data" / TASK / "labelsTr" / "liver_1.nii.gz")
+    np.testing.assert_array_equal(label.dataobj, mask(value=2))
+    np.testing.assert_allclose(label.affine, AFFINE, rtol=1e-6)
 
 
 def test_a_difference_of_rounding_is_not_worth_a_word(run, tmp_path):

@@ -82,11 +82,12 @@ def test_nothing_is_written_unless_all_masks_are_there(run, folders, tmp_path):
     ("voxels", "affine", "message"),
     [
         (label(0)[:8], AFFINES[0], "has the shape (8, 8, 6), but"),
+        (np.stack([label(0)] * 2, -1), AFFINES[0], "has the shape (9, 8, 6, 2), but"),
         (label(0)[::-1], AFFINES[0] @ np.diag([-1, 1, 1, 1]), "differ in spacing, direction or origin"),
         (3 * label(0), AFFINES[0], "holds 0, 3, 6, but the challenge takes 0, 1 for liver and 2 for lesion."),
         (0.5 * label(0), AFFINES[0], "holds 0, 0.5, 1, but the challenge takes"),
     ],
-    ids=["shape", "orientation", "values", "halves"],
+    ids=["shape", "two channels", "orientation", "values", "halves"],
 )
 def test_a_mask_that_does_not_fit_is_named_before_anything_is_written(run, folders, tmp_path, voxels, affine, message):
     path = next(folders[1].rglob("test-volume-0_seg.nii.gz"))
