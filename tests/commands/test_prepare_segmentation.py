@@ -234,11 +234,12 @@ def test_structures_that_reach_outside_their_scan_stop_the_import_where_they_are
     arguments = ("--source", tmp_path / "source", "--out", tmp_path / "Own")
     code, _, err = run(*arguments)
     assert code == 1
-    assert err.startswith(f"error: a: tumour in {file} reaches {distance} mm outside its scan, so it belongs to")
+    name = read_series(scan).uid
+    assert err.startswith(f"error: {name}: tumour in {file} reaches {distance} mm outside its scan, so it belongs to")
     assert not (tmp_path / "Own").exists()
     code, _, err = run(*arguments, "--classes", ",".join(CLASSES[1:]))
     assert code == 0, err
-    assert np.array_equal(nib.load(tmp_path / "Own" / "labelsTr" / "a.nii.gz").dataobj, nested_mask())
+    assert np.array_equal(nib.load(tmp_path / "Own" / "labelsTr" / f"{name}.nii.gz").dataobj, nested_mask())
 
 
 @pytest.mark.parametrize("kind", ["dicom-seg", "seg.nrrd"])

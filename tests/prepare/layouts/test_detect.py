@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from med3d_components.data.dicom import read_series
 from med3d_components.masks import write_mask
 from med3d_components.prepare.layouts import find_layout, layout_of
 from tests.masks.shapes import CLASSES, nested_mask, upright_affine, write_scan
@@ -50,9 +51,9 @@ def test_dicom_labels_find_their_series_at_any_depth(tmp_path: Path, capsys: pyt
     write_scan(tmp_path / "P2" / "other", upright_affine())
     layout = find_layout(tmp_path)
     assert layout.title == "DICOM series with RTSTRUCT"
+    series = [tmp_path / patient / "series" / "1.2" for patient in ("P1", "P2")]
     assert {case: files.images for case, files in layout.cases.items()} == {
-        "P1": (tmp_path / "P1/series/1.2",),
-        "P2": (tmp_path / "P2/series/1.2",),
+        read_series(path).uid: (path,) for path in series
     }
     assert layout.channels == ("CT",)
     assert "1 of 3 series have no SEG or RTSTRUCT and are left out" in capsys.readouterr().out
