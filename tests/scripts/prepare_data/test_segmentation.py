@@ -75,11 +75,11 @@ def test_a_value_without_a_name_is_an_error_that_names_the_file(run, tmp_path):
 @pytest.mark.parametrize(
     ("classes", "reason"),
     [
-        ("liver", "No label has 'liver', of which --classes makes liver; there is 1, 2; name them, or rename"),
+        ("liver", "No label has 'liver'; there is 1, 2; name them, or rename them as in organ=1."),
         ("background", "--classes names the background alone; add a class"),
         ("liver,background", "'background' is not clear; give each class once"),
         ("background,liver,liver", "'liver' is not clear; give each class once"),
-        ("3", "No label has '3', of which --classes makes 3; there is 1, 2"),
+        ("3", "No label has '3'; there is 1, 2; name them"),
     ],
 )
 def test_senseless_class_names_are_refused(run, tmp_path, classes, reason):
