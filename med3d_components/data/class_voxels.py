@@ -62,7 +62,7 @@ def class_voxels(path: Path, entries: Sequence[Entry], num_classes: int) -> list
         with suppress(OSError):  # a folder that may only be read
             write_json(path.with_name(KEPT), {state: kept[state] for state in states})
     for state, entry in zip(states, entries, strict=True):
-        check_values(np.array([0, *kept[state]]), num_classes, entry.label)
+        check_values(np.array([*kept[state]] or [0]), num_classes, entry.label)
     return [kept[state] for state in states]
 
 
