@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from med3d_components.data.datalists import find_images, name_case
 from med3d_components.data.dataset_json import Entry, SegmentationList, read_dataset_json, read_segmentations
 from med3d_components.data.domains import DOMAINS_3DSEG8
 from med3d_components.data.duplicates import check_listed_once
 from med3d_components.data.folders import list_images
+from med3d_components.data.labelled import find_images, name_case
 
 __all__ = ["DataFolder", "Item", "list_data"]
 

@@ -13,9 +13,9 @@ from nibabel.affines import rescale_affine
 from nibabel.processing import resample_from_to
 from scipy.spatial.transform import Rotation
 
-from med3d_components.data.datalists import read_domain
 from med3d_components.data.dataset_json import read_dataset_json
 from med3d_components.data.domains import DomainFacts
+from med3d_components.data.labelled import read_domain
 from med3d_components.prepare.decathlon import LabelledScan, write_domain
 
 __all__ = ["copies", "nodules", "offset", "regions"]

@@ -16,8 +16,8 @@ import pydicom
 import pytest
 
 from med3d_components.__main__ import COMMANDS
-from med3d_components.data.datalists import read_domain
 from med3d_components.data.dicom import read_series
+from med3d_components.data.labelled import read_domain
 from med3d_components.data.labels import fit_label
 from med3d_components.masks import write_mask
 from med3d_components.utils import run_commands

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from med3d_components.data import MultiDomainDatalist, SegmentationDatalist, class_voxels
-from med3d_components.data.datalists import read_domain
+from med3d_components.data.labelled import read_domain
 from med3d_components.data.labels import count_voxels
 from tests.conftest import MakeDomain
 

@@ -10,9 +10,9 @@ import pytest
 from numpy.typing import NDArray
 
 from med3d_components.data import SegmentationDatalist
-from med3d_components.data.datalists import read_domain
 from med3d_components.data.dataset_json import read_dataset_json
 from med3d_components.data.domains import DomainFacts
+from med3d_components.data.labelled import read_domain
 from med3d_components.prepare.importing import CaseFiles, LabelFile, import_cases, import_domain
 from med3d_components.transforms import LoadLabeld
 from med3d_components.utils import write_json

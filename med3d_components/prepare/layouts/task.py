@@ -24,8 +24,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from med3d_components.data.datalists import find_images, name_case
 from med3d_components.data.dataset_json import Entry, SegmentationList, path_on_disk, read_dataset_json
+from med3d_components.data.labelled import find_images, name_case
 from med3d_components.data.scan import case_name
 from med3d_components.prepare.layouts.base import CaseSource, LabelSource, Layout
 from med3d_components.prepare.pairing import same_form
