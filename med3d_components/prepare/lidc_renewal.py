@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import shutil
-import zlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from med3d_components.data.dataset_json import read_dataset_json
 from med3d_components.utils import write_json
+from med3d_components.utils.files import file_digest
 
 __all__ = ["check_untouched", "has_provenance", "replace_folder", "write_listing"]
 
 _LISTING = "dataset.json"
-_WRITTEN = "written_crc32"
+_WRITTEN = "written"
 _NAMED = 5  # series of each kind that are named
 
 _log = logging.getLogger(__name__)
@@ -29,8 +31,8 @@ def write_listing(folder: Path, content: Mapping[str, Any]) -> None:
         folder: that holds the masks.
         content: with "nodules", each with a "mask", and "provenance".
     """
-    written = {_LISTING: _content_crc(content)}
-    written.update({nodule["mask"]: _file_crc(folder / nodule["mask"]) for nodule in content["nodules"]})
+    written = {_LISTING: _content_digest(content)}
+    written.update({nodule["mask"]: file_digest(folder / nodule["mask"]) for nodule in content["nodules"]})
     write_json(folder / _LISTING, {**content, "provenance": {**content["provenance"], _WRITTEN: written}})
 
 
@@ -60,7 +62,7 @@ def check_untouched(folder: Path, source: str) -> None:
         raise FileExistsError(f"{folder} was imported from {provenance.get('source')}; choose another folder.")
     for name, checksum in provenance[_WRITTEN].items():
         file = folder / name
-        if not file.is_file() or (_content_crc(content) if name == _LISTING else _file_crc(file)) != checksum:
+        if not file.is_file() or (_content_digest(content) if name == _LISTING else file_digest(file)) != checksum:
             raise FileExistsError(
                 f"{file} was changed or deleted since it was imported, and its source has changed as well; move "
                 f"{folder} away or choose another folder."
@@ -93,21 +95,17 @@ def replace_folder(folder: Path, new: Path) -> None:
 def _read(folder: Path) -> dict[str, Any]:
     """Read a ``dataset.json``; empty if there is none with nodules and provenance."""
     try:
-        content = json.loads((folder / _LISTING).read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+        content = read_dataset_json(folder / _LISTING)
+    except (FileNotFoundError, ValueError):
         return {}
-    known = isinstance(content, dict) and isinstance(content.get("nodules"), list)
-    return content if known and isinstance(content.get("provenance"), dict) else {}
+    known = isinstance(content.get("nodules"), list) and isinstance(content.get("provenance"), dict)
+    return content if known else {}
 
 
-def _content_crc(content: Mapping[str, Any]) -> int:
+def _content_digest(content: Mapping[str, Any]) -> str:
     """Return the checksum of a listing but for its provenance."""
     listed = {key: value for key, value in content.items() if key != "provenance"}
-    return zlib.crc32(json.dumps(listed, sort_keys=True).encode())
-
-
-def _file_crc(file: Path) -> int:
-    return zlib.crc32(file.read_bytes())
+    return hashlib.sha256(json.dumps(listed, sort_keys=True).encode()).hexdigest()
 
 
 def _take_along(folder: Path, new: Path, before: Mapping[str, Any]) -> None:
