@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import ignite.distributed as idist
 import torch
+from ignite.engine import Engine, Events
 from monai.engines import SupervisedTrainer, Workflow
-from monai.engines.utils import PrepareBatch, default_prepare_batch
+from monai.engines.utils import IterationEvents, PrepareBatch, default_prepare_batch
 
 from med3d_components.utils.precision import choose_precision
 
@@ -47,12 +50,15 @@ class PrecisionTrainer(SupervisedTrainer):
     MONAI's own scaler is for CUDA only, and for its own autocast; here :class:`FastInferer` casts. Gradients of
     ``accumulation_steps`` batches are added up scaled, and a step that overflowed is left out.
 
+    A loss that is not finite ends the training before it reaches the weights. ``state.losses`` holds the loss of each
+    step of the epoch, the mean over all processes, so that all of them end together.
+
     Args:
         precision: auto, bf16, fp16 or float32, see :func:`choose_precision`.
         **options: all of ``SupervisedTrainer``'s arguments but ``amp``.
 
     Raises:
-        ValueError: for any other precision.
+        ValueError: for any other precision; in training, for a loss that is NaN or infinite.
     """
 
     def __init__(self, precision: str = "auto", **options: Any) -> None:
@@ -61,6 +67,26 @@ class PrecisionTrainer(SupervisedTrainer):
         super().__init__(amp=scaled, amp_kwargs={"enabled": False}, **options)
         self.precision = chosen
         self.scaler = torch.amp.GradScaler(torch.device(options["device"]).type) if scaled else None
+        self.state.losses = []
+        self.add_event_handler(Events.EPOCH_STARTED, lambda: self.state.losses.clear())
+        self.add_event_handler(IterationEvents.LOSS_COMPLETED, self.note_loss)
+
+    def note_loss(self, engine: Engine) -> None:
+        """Keep the loss of a step.
+
+        Raises:
+            ValueError: if it is not finite.
+        """
+        loss = engine.state.output["loss"].item()
+        if idist.get_world_size() > 1:
+            loss = float(idist.all_reduce(loss)) / idist.get_world_size()
+        if not math.isfinite(loss):
+            cases = ", ".join(map(str, engine.state.batch.get("case", ())))
+            raise ValueError(
+                f"The loss of step {engine.state.iteration}, epoch {engine.state.epoch}, is {loss} (cases: {cases}); "
+                "try a smaller --learning_rate, --precision float32, or look at these cases."
+            )
+        engine.state.losses.append(loss)
 
     def run(self) -> None:
         """Train."""
