@@ -75,18 +75,19 @@ class PrecisionTrainer(SupervisedTrainer):
         """Keep the loss of a step.
 
         Raises:
-            ValueError: if it is not finite.
+            ValueError: if it is not finite; but in fp16, whose scaler leaves such a step out.
         """
         loss = engine.state.output["loss"].item()
         if idist.get_world_size() > 1:
             loss = float(idist.all_reduce(loss)) / idist.get_world_size()
-        if not math.isfinite(loss):
+        if math.isfinite(loss):
+            engine.state.losses.append(loss)
+        elif self.scaler is None:
             cases = ", ".join(map(str, engine.state.batch.get("case", ())))
             raise ValueError(
                 f"The loss of step {engine.state.iteration}, epoch {engine.state.epoch}, is {loss} (cases: {cases}); "
                 "try a smaller --learning_rate, --precision float32, or look at these cases."
             )
-        engine.state.losses.append(loss)
 
     def run(self) -> None:
         """Train."""
