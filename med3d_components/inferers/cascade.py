@@ -22,7 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from med3d_components.inferers.windows import BACKGROUND_LOGIT, trim_region, widen_to_window
 from med3d_components.transforms.body import Box
-from med3d_components.utils.checks import three_positive
+from med3d_components.utils.checks import check_finite, three_positive
 
 __all__ = ["CascadeInferer"]
 
@@ -143,7 +143,7 @@ class CascadeInferer(Inferer):
     def _find(self, volume: torch.Tensor, network: Any, spacing: Sequence[float], name: str) -> Box | None:
         """Return the region of the organ in a volume (1, C, H, W, D), or None."""
         coarse = F.interpolate(volume, size=self.coarse_size, mode="trilinear", align_corners=False)
-        organ = get_largest_connected_component_mask(_foreground(network.locate(coarse)))
+        organ = get_largest_connected_component_mask(_foreground(network.locate(coarse), name))
         if not organ.any():
             logger.warning("%s: the coarse stage found no organ, so all of the volume is background.", name)
             return None
@@ -174,7 +174,7 @@ class CascadeInferer(Inferer):
         logits = self.sliding(volume[_slices(reach)], network, *args, **kwargs).float()
         inside = tuple((start - a, stop - a) for (start, stop), (a, _) in zip(region, reach, strict=True))
         logits = logits[_slices(inside)]
-        foreground = _foreground(logits)
+        foreground = _foreground(logits, name)
         if not foreground.any():
             logger.warning("%s: the fine stage found no organ in the region %s.", name, region)
         dropped = foreground & ~get_largest_connected_component_mask(foreground)
@@ -193,8 +193,9 @@ class CascadeInferer(Inferer):
         return logits
 
 
-def _foreground(logits: torch.Tensor) -> torch.Tensor:
+def _foreground(logits: torch.Tensor, name: str) -> torch.Tensor:
     """Tell where in (1, C, H, W, D) some class is likelier than background; of two, where its softmax is over 0.5."""
+    check_finite(f"What the network gives for {name}", logits)
     return logits[0, 1:].amax(0) > logits[0, 0]
 
 
