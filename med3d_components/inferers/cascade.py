@@ -16,11 +16,10 @@ from monai.data import MetaTensor
 from monai.data.utils import affine_to_spacing
 from monai.inferers import Inferer, SlidingWindowInferer
 from monai.transforms.utils import generate_spatial_bounding_box, get_largest_connected_component_mask
-from monai.utils import ImageMetaKey
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
-from med3d_components.inferers.windows import BACKGROUND_LOGIT, trim_region, widen_to_window
+from med3d_components.inferers.windows import BACKGROUND_LOGIT, trim_region, volume_name, widen_to_window
 from med3d_components.transforms.body import Box
 from med3d_components.utils.checks import check_finite, three_positive
 
@@ -117,7 +116,7 @@ class CascadeInferer(Inferer):
         volumes = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
         self.regions, pieces = [], []
         for index, volume in enumerate(volumes.split(1)):
-            name = _name(inputs, index)
+            name = volume_name(inputs, index)
             region = self._find(volume, network, self.spacing_of(inputs, index), name)
             self.regions.append(region)
             if region is not None:
@@ -132,7 +131,7 @@ class CascadeInferer(Inferer):
         if isinstance(inputs, MetaTensor):
             affine = inputs.affine if inputs.affine.ndim == 2 else inputs.affine[index]
             spacing = affine_to_spacing(affine, suppress_zeros=False).tolist()
-            return three_positive(f"{_name(inputs, index)}: the affine's spacing", spacing)
+            return three_positive(f"{volume_name(inputs, index)}: the affine's spacing", spacing)
         if self.spacing is None:
             raise ValueError(
                 f"The inputs are a {type(inputs).__name__} without an affine, so a margin in mm means nothing; "
@@ -201,13 +200,6 @@ def _foreground(logits: torch.Tensor, name: str) -> torch.Tensor:
 
 def _slices(box: Box) -> tuple[slice, ...]:
     return (slice(None), slice(None), *(slice(start, stop) for start, stop in box))
-
-
-def _name(inputs: torch.Tensor, index: int) -> str:
-    """Return the file of one volume of the batch, or its place where that is unknown."""
-    names = inputs.meta.get(ImageMetaKey.FILENAME_OR_OBJ) if isinstance(inputs, MetaTensor) else None
-    name = names[index] if isinstance(names, (list, tuple)) else names
-    return str(name) if name else f"Volume {index + 1} of the batch"
 
 
 def _with_locate(network: Any) -> Any:

@@ -7,10 +7,12 @@ from itertools import pairwise
 from typing import Any, TypeVar
 
 import torch
+from monai.data import MetaTensor
 from monai.inferers import Inferer
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from med3d_components.inferers.windows import volume_name
 from med3d_components.utils import as_flag, check_finite
 from med3d_components.utils.precision import choose_precision
 
@@ -70,7 +72,9 @@ class FastInferer(Inferer):
         with torch.autocast(inputs.device.type, dtype=dtype if reduced else None, enabled=reduced):
             result = self.inferer(inputs, network, *args, **kwargs).float()
         if not getattr(network, "training", False):  # there the loss is looked at
-            check_finite("What the network gives for this scan", result)
+            volumes = result.as_tensor() if isinstance(result, MetaTensor) else result
+            for index, volume in enumerate(volumes):
+                check_finite(f"What the network gives for {volume_name(inputs, index)}", volume)
         return result
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from monai.data import MetaTensor
 from monai.inferers import SimpleInferer
 from torch import nn
 
@@ -115,6 +116,7 @@ def test_an_output_that_is_no_number_is_an_error_but_in_training(wrong: float) -
     given, fast = network(), FastInferer(SimpleInferer(), "float32")
     *_, parameter = given.parameters()
     parameter.flatten()[0] = wrong
-    with pytest.raises(ValueError, match="What the network gives for this scan is NaN or infinite: the weights"):
-        fast(IMAGE, given)
+    for image, name in ((IMAGE, "Volume 1 of the batch"), (MetaTensor(IMAGE, meta={"filename_or_obj": ["a"]}), "a")):
+        with pytest.raises(ValueError, match=f"What the network gives for {name} is NaN or infinite: the weights"):
+            fast(image, given)
     assert not fast(IMAGE, given.train()).isfinite().all()
