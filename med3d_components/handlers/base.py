@@ -9,11 +9,34 @@ from typing import Any
 import ignite.distributed as idist
 from ignite.engine import Engine, Events
 
-__all__ = ["CaseCollector"]
+__all__ = ["CaseCollector", "is_kept"]
+
+
+def is_kept(evaluator: Engine) -> bool:
+    """Tell whether a training keeps the network that was just validated, so that tables and pictures tell of it.
+
+    It does if the score is the best so far, if none has a score yet, or if it keeps the last network whatever its
+    score, which :class:`TrainingCheckpoint` notes as ``keep_last``. An evaluation of its own, or an inference, has no
+    other network.
+
+    Args:
+        evaluator: whose key metric is compared, as in all that follows ``EPOCH_COMPLETED``.
+
+    Example:
+        >>> evaluator = Engine(lambda engine, batch: None)
+        >>> evaluator.state.epoch, evaluator.state.best_metric_epoch = 3, 2
+        >>> is_kept(evaluator)
+        False
+    """
+    state = evaluator.state
+    best = getattr(state, "best_metric_epoch", -1)
+    return getattr(state, "keep_last", False) or best < 1 or best == state.epoch
 
 
 class CaseCollector(ABC):
     """Keep something of each case of an evaluation or an inference; at its end the first process writes it.
+
+    Of a training's validation only if the training keeps its network, see :func:`is_kept`.
 
     Attributes:
         kept: what this run's cases left.
@@ -43,5 +66,5 @@ class CaseCollector(ABC):
 
     def finish(self, engine: Engine) -> None:
         """Write in the first process alone."""
-        if idist.get_rank() == 0:
+        if idist.get_rank() == 0 and is_kept(engine):
             self.write(engine)

@@ -19,8 +19,18 @@ from med3d_components.masks.classes import class_color
 from med3d_components.metrics.classification import roc_auc
 from med3d_components.utils import atomic_path
 
-__all__ = ["draw_cubes", "draw_curves", "draw_overlays", "draw_restorations", "draw_roc", "save_figure"]
+__all__ = [
+    "EPOCH_COLUMNS",
+    "draw_cubes",
+    "draw_curves",
+    "draw_overlays",
+    "draw_restorations",
+    "draw_roc",
+    "save_figure",
+]
 
+EPOCH_COLUMNS = ("epoch", "step", "time", "learning_rate", "decoder_learning_rate", "train_loss")
+"""What the table of a training tells of an epoch besides scores."""
 CLASSES = ("benign", "malignant")
 MOST, COLUMNS = 40, 8  # cubes of a sheet and of a row
 WIDTH = 11
@@ -34,20 +44,22 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
         figure.savefig(temporary, dpi=110)
 
 
-def draw_curves(path: str | os.PathLike[str], rows: Sequence[Mapping[str, float]], key_metric: str) -> None:
+def draw_curves(path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]], key_metric: str) -> None:
     """Draw the training loss and the scores of each domain against the epoch.
 
     Args:
         path: PNG to write.
-        rows: one mapping per epoch with "epoch", "train_loss" and scores; "<domain>/<class>" is left out.
+        rows: one mapping per epoch with "epoch", "train_loss" where there was one, and scores; "<domain>/<class>" is
+            left out.
         key_metric: score drawn thick.
     """
     figure = Figure(figsize=(13, 4), layout="constrained")
     losses, scores = figure.subplots(1, 2)
-    losses.plot([row["epoch"] for row in rows], [row["train_loss"] for row in rows], marker=".")
+    trained = [(row["epoch"], row["train_loss"]) for row in rows if "train_loss" in row]
+    losses.plot([epoch for epoch, _ in trained], [loss for _, loss in trained], marker=".")
     losses.set(title="Training loss", xlabel="epoch")
     names = dict.fromkeys(name for row in rows for name in row if "/" not in name)
-    for name in [name for name in names if name not in ("epoch", "train_loss")]:
+    for name in [name for name in names if name not in EPOCH_COLUMNS]:
         points = [(row["epoch"], row[name]) for row in rows if name in row]
         style = {"linewidth": 2.5, "color": "black"} if name == key_metric else {"linewidth": 1}
         scores.plot(*zip(*points, strict=True), marker=".", label=f"{name} ({points[-1][1]:.3f})", **style)

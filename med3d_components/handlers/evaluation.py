@@ -1,4 +1,4 @@
-"""Scores per case after each validation, and the result of an evaluation."""
+"""Scores per case of the network that is kept, and the result of an evaluation."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import ignite.distributed as idist
 from ignite.engine import Engine, Events
 
+from med3d_components.handlers.base import is_kept
 from med3d_components.handlers.pictures import PICTURES
 from med3d_components.utils import is_nan, move_aside, write_json, write_table
 
@@ -22,7 +23,7 @@ VALIDATION_FILES = ("cases.csv", "cases_lits.csv", *PICTURES)
 
 
 class CaseReport:
-    """After each validation: all scores per case in ``cases.csv``.
+    """After an evaluation: all scores per case in ``cases.csv``; of a training's, if its network is kept.
 
     Args:
         output_dir: folder of the report.
@@ -39,7 +40,7 @@ class CaseReport:
 
     def report(self, engine: Engine) -> None:
         """Write the tables."""
-        if idist.get_rank() > 0:
+        if idist.get_rank() > 0 or not is_kept(engine):
             return
         for index, name in enumerate(self.metrics):
             table = f"cases_{name}.csv" if index else "cases.csv"

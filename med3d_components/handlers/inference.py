@@ -16,7 +16,7 @@ from monai.data import MetaTensor
 from med3d_components.handlers.base import CaseCollector
 from med3d_components.handlers.drawing import draw_overlays
 from med3d_components.job import ScanJob
-from med3d_components.utils import move_aside, write_json, write_table
+from med3d_components.utils import check_finite, move_aside, write_json, write_table
 
 __all__ = ["FreshOutput", "PredictionTable", "ScanReport"]
 
@@ -168,7 +168,12 @@ class PredictionTable(CaseCollector):
         self.cases = {item["case"]: {key: item[key] for key in IDENTITY if key in item} for item in items}
 
     def keep(self, item: Mapping[str, Any], output: Mapping[str, Any]) -> None:
-        """Keep the row of a case; "pred" holds its probabilities, one per class."""
+        """Keep the row of a case; "pred" holds its probabilities, one per class.
+
+        Raises:
+            ValueError: if one of them is NaN, beside which any class passes for the likeliest.
+        """
+        check_finite(f"The probability of {item['case']}", output["pred"])
         scores = dict(zip(self.classes, output["pred"].tolist(), strict=True))
         probabilities = {f"probability of {name}": score for name, score in scores.items()}
         prediction = max(scores, key=scores.__getitem__)

@@ -1,4 +1,4 @@
-"""Pictures of a validation: of a segmentation, a classification, a restoration."""
+"""Pictures of the network that is kept: of a segmentation, a classification, a restoration."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PICTURES = ("overlays.png", "cubes.png", "roc.png", "restored.png")
 
 
 class OverlayPictures(CaseCollector):
-    """After each validation: ``overlays.png`` with the first cases of each domain, in three planes.
+    """After a validation: ``overlays.png`` with the first cases of each domain, in three planes.
 
     Args:
         output_dir: folder of the picture.
@@ -52,7 +52,7 @@ class OverlayPictures(CaseCollector):
 
 
 class ClassificationPictures(CaseCollector):
-    """After each validation: ``cubes.png``, what was classified, and ``roc.png``, how well.
+    """After a validation: ``cubes.png``, what was classified, and ``roc.png``, how well.
 
     Args:
         output_dir: folder of the pictures.
@@ -83,7 +83,7 @@ class ClassificationPictures(CaseCollector):
 
 
 class RestorationPictures(CaseCollector):
-    """After each validation: ``restored.png``, original, distorted and restored cubes.
+    """After a validation: ``restored.png``, original, distorted and restored cubes.
 
     Args:
         output_dir: folder of the picture.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import logging
 import os
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,26 @@ from ignite.engine import Engine, Events
 from matplotlib.image import imread
 from torch.utils.tensorboard import SummaryWriter
 
-from med3d_components.handlers.drawing import draw_curves
+from med3d_components.handlers.base import is_kept
+from med3d_components.handlers.drawing import EPOCH_COLUMNS, draw_curves
 from med3d_components.handlers.evaluation import VALIDATION_FILES, score_text
 from med3d_components.handlers.pictures import PICTURES
-from med3d_components.utils import as_flag, move_aside, write_json, write_table
+from med3d_components.utils import as_flag, move_aside, write_table
 
 __all__ = ["TrainingReport"]
 
 logger = logging.getLogger(__name__)
 
+RATES = EPOCH_COLUMNS[3:5]
+"""Columns of the optimizer's groups: see :func:`~med3d_components.engines.parameter_groups`."""
+
 
 class TrainingReport:
-    """After each epoch: one line in the log, one row in ``metrics.csv``, the curves as PNG; all in TensorBoard too.
+    """After each epoch: one line in the log and one row in ``metrics.csv``, all in TensorBoard too.
+
+    A row has the epoch, the steps of the training so far, the time, the learning rates of the epoch's last step, the
+    mean of ``engine.state.losses``, which is empty where no step had one, and all metrics if the epoch was validated.
+    The curves are drawn as PNG when there is a validation, and at the end.
 
     List this handler after the one that validates and before TrainingCheckpoint.
 
@@ -32,48 +41,39 @@ class TrainingReport:
         output_dir: folder of the report; files of an earlier run are moved to ``previous/N`` in it.
         evaluator: the engine whose metrics are reported.
         resume: true to continue the table of the run that is resumed.
-        split: written to ``split.json``: which cases train and which validate.
     """
 
-    def __init__(
-        self,
-        output_dir: str | os.PathLike[str],
-        evaluator: Engine,
-        resume: bool | str = False,
-        split: Any = None,
-    ) -> None:
+    def __init__(self, output_dir: str | os.PathLike[str], evaluator: Engine, resume: bool | str = False) -> None:
         self.folder = Path(output_dir)
         self.table = self.folder / "metrics.csv"
         self.evaluator = evaluator
         self.resume = as_flag("resume", resume)
-        self.split = split
-        self.rows: list[dict[str, float]] = []
-        self.losses: list[float] = []
+        self.rows: list[dict[str, Any]] = []
+        self.rates: dict[str, float] = {}
+        self.drawn = 0
         self.writer: SummaryWriter | None = None
 
     def attach(self, engine: Engine) -> None:
         """Attach to a trainer."""
         if not self.resume:
             engine.add_event_handler(Events.ITERATION_COMPLETED(once=1), self.make_room)
-        engine.add_event_handler(Events.EPOCH_STARTED, lambda: self.losses.clear())
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self.add_loss)
+        engine.add_event_handler(Events.EPOCH_STARTED | Events.ITERATION_COMPLETED, self.note_rates)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.report)
+        engine.add_event_handler(Events.COMPLETED, self.draw)
 
     def make_room(self) -> None:
         """Move an earlier report aside, once a step was made; that of a resumed run is read again later."""
         if idist.get_rank() == 0:
-            names = ("metrics.csv", "curves.png", "split.json", "tensorboard", *VALIDATION_FILES)
+            names = ("metrics.csv", "curves.png", "tensorboard", *VALIDATION_FILES)
             move_aside([self.folder / name for name in names], self.folder / "previous")
-            if self.split is not None:
-                write_json(self.folder / "split.json", self.split)
 
-    def add_loss(self, engine: Engine) -> None:
-        """Note the loss of an iteration."""
-        self.losses.append(float(engine.state.output[0]["loss"]))
+    def note_rates(self, engine: Engine) -> None:
+        """Note the learning rates of a step: when an epoch has ended they are those of the next one."""
+        groups = engine.optimizer.param_groups
+        self.rates = {name: float(group["lr"]) for name, group in zip(RATES, groups, strict=False)}
 
     def report(self, engine: Engine) -> None:
         """Write table, curves and log line of the epoch that ended."""
-        loss = float(idist.all_reduce(sum(self.losses) / len(self.losses))) / idist.get_world_size()
         if idist.get_rank() > 0:
             return
         epoch, key_metric = engine.state.epoch, self.evaluator.state.key_metric_name
@@ -81,23 +81,43 @@ class TrainingReport:
             self.rows = [row for row in _read(self.table) if row["epoch"] < epoch]
         validated = self.evaluator.state.epoch == epoch
         metrics = dict(self.evaluator.state.metrics) if validated else {}
-        self.rows.append({"epoch": epoch, "train_loss": loss, **metrics})
-        write_table(self.table, self.rows, first=("epoch", "train_loss", key_metric))
-        draw_curves(self.folder / "curves.png", self.rows, key_metric)
+        losses = engine.state.losses
+        loss = {"train_loss": sum(losses) / len(losses)} if losses else {}
+        now = datetime.now().astimezone().isoformat(timespec="seconds")
+        self.rows.append({"epoch": epoch, "step": engine.state.iteration, "time": now, **self.rates, **loss, **metrics})
+        columns = [name for name in EPOCH_COLUMNS if name == "train_loss" or any(name in row for row in self.rows)]
+        write_table(self.table, self.rows, first=(*columns, key_metric))
+        if validated:
+            self.draw()
         # Opened here, since the epoch that a resume goes on from is known only now.
         self.writer = self.writer or SummaryWriter(str(self.folder / "tensorboard"), purge_step=epoch)
-        for name, value in {"train_loss": loss, **metrics}.items():
+        for name, value in {**self.rates, **loss, **metrics}.items():
             self.writer.add_scalar(name, value, epoch)
-        for name in PICTURES if validated else ():
+        for name in PICTURES if validated and is_kept(self.evaluator) else ():
             if (self.folder / name).is_file():
                 picture = imread(self.folder / name)
                 self.writer.add_image(name.removesuffix(".png"), picture, epoch, dataformats="HWC")
         self.writer.flush()
-        scores = ", ".join(f"{name} {score_text(value)}" for name, value in metrics.items())
-        logger.info("Epoch %d/%d: train_loss %.4f%s", epoch, engine.state.max_epochs, loss, scores and f", {scores}")
+        told = ", ".join(f"{name} {score_text(value)}" for name, value in {**loss, **metrics}.items())
+        logger.info("Epoch %d/%d: %s", epoch, engine.state.max_epochs, told or "no step had a loss")
+
+    def draw(self) -> None:
+        """Draw the curves of what was not drawn yet."""
+        if len(self.rows) > self.drawn:
+            draw_curves(self.folder / "curves.png", self.rows, self.evaluator.state.key_metric_name)
+            self.drawn = len(self.rows)
 
 
-def _read(path: Path) -> list[dict[str, float]]:
+def _read(path: Path) -> list[dict[str, Any]]:
     with path.open(newline="", encoding="utf-8") as file:
-        rows = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
-    return [{**row, "epoch": int(row["epoch"])} for row in rows]
+        return [{key: _value(text) for key, text in row.items() if text} for row in csv.DictReader(file)]
+
+
+def _value(text: str) -> int | float | str:
+    """Return what a cell held: a count stays one, and a time is text."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return text

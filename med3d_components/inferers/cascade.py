@@ -16,13 +16,12 @@ from monai.data import MetaTensor
 from monai.data.utils import affine_to_spacing
 from monai.inferers import Inferer, SlidingWindowInferer
 from monai.transforms.utils import generate_spatial_bounding_box, get_largest_connected_component_mask
-from monai.utils import ImageMetaKey
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
-from med3d_components.inferers.windows import BACKGROUND_LOGIT, trim_region, widen_to_window
+from med3d_components.inferers.windows import BACKGROUND_LOGIT, trim_region, volume_name, widen_to_window
 from med3d_components.transforms.body import Box
-from med3d_components.utils.checks import three_positive
+from med3d_components.utils.checks import check_finite, three_positive
 
 __all__ = ["CascadeInferer"]
 
@@ -117,7 +116,7 @@ class CascadeInferer(Inferer):
         volumes = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
         self.regions, pieces = [], []
         for index, volume in enumerate(volumes.split(1)):
-            name = _name(inputs, index)
+            name = volume_name(inputs, index)
             region = self._find(volume, network, self.spacing_of(inputs, index), name)
             self.regions.append(region)
             if region is not None:
@@ -132,7 +131,7 @@ class CascadeInferer(Inferer):
         if isinstance(inputs, MetaTensor):
             affine = inputs.affine if inputs.affine.ndim == 2 else inputs.affine[index]
             spacing = affine_to_spacing(affine, suppress_zeros=False).tolist()
-            return three_positive(f"{_name(inputs, index)}: the affine's spacing", spacing)
+            return three_positive(f"{volume_name(inputs, index)}: the affine's spacing", spacing)
         if self.spacing is None:
             raise ValueError(
                 f"The inputs are a {type(inputs).__name__} without an affine, so a margin in mm means nothing; "
@@ -143,7 +142,7 @@ class CascadeInferer(Inferer):
     def _find(self, volume: torch.Tensor, network: Any, spacing: Sequence[float], name: str) -> Box | None:
         """Return the region of the organ in a volume (1, C, H, W, D), or None."""
         coarse = F.interpolate(volume, size=self.coarse_size, mode="trilinear", align_corners=False)
-        organ = get_largest_connected_component_mask(_foreground(network.locate(coarse)))
+        organ = get_largest_connected_component_mask(_foreground(network.locate(coarse), name))
         if not organ.any():
             logger.warning("%s: the coarse stage found no organ, so all of the volume is background.", name)
             return None
@@ -174,7 +173,7 @@ class CascadeInferer(Inferer):
         logits = self.sliding(volume[_slices(reach)], network, *args, **kwargs).float()
         inside = tuple((start - a, stop - a) for (start, stop), (a, _) in zip(region, reach, strict=True))
         logits = logits[_slices(inside)]
-        foreground = _foreground(logits)
+        foreground = _foreground(logits, name)
         if not foreground.any():
             logger.warning("%s: the fine stage found no organ in the region %s.", name, region)
         dropped = foreground & ~get_largest_connected_component_mask(foreground)
@@ -193,20 +192,14 @@ class CascadeInferer(Inferer):
         return logits
 
 
-def _foreground(logits: torch.Tensor) -> torch.Tensor:
+def _foreground(logits: torch.Tensor, name: str) -> torch.Tensor:
     """Tell where in (1, C, H, W, D) some class is likelier than background; of two, where its softmax is over 0.5."""
+    check_finite(f"What the network gives for {name}", logits)
     return logits[0, 1:].amax(0) > logits[0, 0]
 
 
 def _slices(box: Box) -> tuple[slice, ...]:
     return (slice(None), slice(None), *(slice(start, stop) for start, stop in box))
-
-
-def _name(inputs: torch.Tensor, index: int) -> str:
-    """Return the file of one volume of the batch, or its place where that is unknown."""
-    names = inputs.meta.get(ImageMetaKey.FILENAME_OR_OBJ) if isinstance(inputs, MetaTensor) else None
-    name = names[index] if isinstance(names, (list, tuple)) else names
-    return str(name) if name else f"Volume {index + 1} of the batch"
 
 
 def _with_locate(network: Any) -> Any:

@@ -7,11 +7,13 @@ from itertools import pairwise
 from typing import Any, TypeVar
 
 import torch
+from monai.data import MetaTensor
 from monai.inferers import Inferer
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from med3d_components.utils import as_flag
+from med3d_components.inferers.windows import volume_name
+from med3d_components.utils import as_flag, check_finite
 from med3d_components.utils.precision import choose_precision
 
 __all__ = ["FastInferer", "fuse_batch_norm"]
@@ -39,7 +41,8 @@ class FastInferer(Inferer):
         fuse: fuse BatchNorm or not; true or false, also as text.
 
     Raises:
-        ValueError: for any other precision or flag.
+        ValueError: for any other precision or flag; when it is called, unless the network is in training mode, if the
+            result is not finite: the likeliest class of NaN is background.
 
     Example:
         >>> from monai.inferers import SimpleInferer
@@ -67,7 +70,12 @@ class FastInferer(Inferer):
         thin = on_cpu and inputs.ndim == 5 and inputs.shape[2] <= 16 and torch.is_grad_enabled()
         reduced = dtype is not torch.float32 and not thin
         with torch.autocast(inputs.device.type, dtype=dtype if reduced else None, enabled=reduced):
-            return self.inferer(inputs, network, *args, **kwargs).float()
+            result = self.inferer(inputs, network, *args, **kwargs).float()
+        if not getattr(network, "training", False):  # there the loss is looked at
+            volumes = result.as_tensor() if isinstance(result, MetaTensor) else result
+            for index, volume in enumerate(volumes):
+                check_finite(f"What the network gives for {volume_name(inputs, index)}", volume)
+        return result
 
 
 def fuse_batch_norm(network: Network) -> Network:

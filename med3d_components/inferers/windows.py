@@ -9,6 +9,7 @@ import torch
 from monai.data import MetaTensor
 from monai.inferers import Inferer, SlidingWindowInferer
 from monai.inferers.utils import _get_scan_interval
+from monai.utils import ImageMetaKey
 
 from med3d_components.transforms.body import find_body
 from med3d_components.utils import as_flag
@@ -18,6 +19,7 @@ __all__ = [
     "BodyWindowInferer",
     "DomainSlidingWindowInferer",
     "trim_region",
+    "volume_name",
     "widen_to_window",
     "windows_per_pass",
 ]
@@ -113,6 +115,18 @@ def windows_per_pass(device: torch.device | str) -> int:
         1
     """
     return 1 if torch.device(device).type == "cpu" else 4
+
+
+def volume_name(inputs: torch.Tensor, index: int) -> str:
+    """Return the file of one volume of a batch, or its place where that is unknown.
+
+    Example:
+        >>> volume_name(torch.ones(2, 1, 4, 4, 4), 1)
+        'Volume 2 of the batch'
+    """
+    names = inputs.meta.get(ImageMetaKey.FILENAME_OR_OBJ) if isinstance(inputs, MetaTensor) else None
+    name = names[index] if isinstance(names, (list, tuple)) else names
+    return str(name) if name else f"Volume {index + 1} of the batch"
 
 
 def widen_to_window(start: int, stop: int, length: int, window: int) -> tuple[int, int]:

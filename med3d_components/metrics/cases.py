@@ -102,6 +102,9 @@ class Baseline(CaseMetric):
 
 
 def mean_of_known(values: Any) -> float:
-    """Return the mean of the values that are not NaN; NaN if there are none."""
+    """Return the mean of the values that are not NaN; NaN if there are none.
+
+    NaN stands for what a case lacks, such as a class. That of a network never comes here: metrics refuse it.
+    """
     known = [value for value in values if not np.isnan(value)]
     return float(np.mean(known)) if known else float("nan")

@@ -13,6 +13,7 @@ from scipy.stats import rankdata
 
 from med3d_components.data.nodules import nodule_volume
 from med3d_components.metrics.cases import Baseline, CaseMetric, mean_of_known
+from med3d_components.utils import check_finite
 
 __all__ = ["BinaryClassification", "SizeBaseline", "auc_interval", "roc_auc"]
 
@@ -23,6 +24,9 @@ def roc_auc(scores: ArrayLike, labels: ArrayLike) -> float:
     Args:
         scores: (N,), higher for the positive class.
         labels: (N,), 0 or 1.
+
+    Raises:
+        ValueError: if a score is NaN.
 
     Example:
         >>> roc_auc([0.1, 0.4, 0.35, 0.8], [0, 0, 1, 1])
@@ -46,6 +50,9 @@ def auc_interval(scores: ArrayLike, labels: ArrayLike, draws: int = 1000, seed: 
 
     Returns:
         Lower and upper bound; NaN unless there are cases of both classes.
+
+    Raises:
+        ValueError: if a score is NaN.
 
     Example:
         >>> auc_interval([0.1, 0.2, 0.8, 0.9], [0, 0, 1, 1])
@@ -94,7 +101,11 @@ class BinaryClassification(CaseMetric):
             item: holds its "case", "patient" and "malignancy".
             label: its class, 0 or 1.
             probability: of class 1, from 0 to 1.
+
+        Raises:
+            ValueError: if the probability is NaN or infinite; NaN would count as benign.
         """
+        check_finite(f"The probability of {self.classes[1]} of {item['case']}", probability)
         self.details[item["case"]] = {
             "case": item["case"],
             "patient": item["patient"],
@@ -186,6 +197,8 @@ class SizeBaseline(Baseline, BinaryClassification):
 
 def _by_class(scores: ArrayLike, labels: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     scores, positive = np.asarray(scores, dtype=float), np.asarray(labels) == 1
+    if wrong := int(np.isnan(scores).sum()):
+        raise ValueError(f"{wrong} of {scores.size} scores are NaN, which have no rank; leave these cases out.")
     return scores[positive], scores[~positive]
 
 

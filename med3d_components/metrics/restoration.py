@@ -11,6 +11,7 @@ from monai.transforms import MedianSmooth
 from torch.utils.data import Dataset
 
 from med3d_components.metrics.cases import CaseMetric
+from med3d_components.utils import check_finite
 
 __all__ = ["Restoration"]
 
@@ -67,6 +68,9 @@ class Restoration(CaseMetric):
         Args:
             case: its name.
             output: "pred", "image" and "label", of shape (1, H, W, D).
+
+        Raises:
+            ValueError: if one of them holds NaN or infinity, which would leave no case a score.
         """
         restored, distorted, original = (torch.as_tensor(output[key]).cpu() for key in ("pred", "image", "label"))
         candidates = {"": restored, "/unchanged": distorted}
@@ -75,8 +79,9 @@ class Restoration(CaseMetric):
         sums = self.details.setdefault(case, {"voxels": 0.0})
         sums["voxels"] += original.numel()
         for name, candidate in candidates.items():
-            error = (candidate.double() - original.double()).square().sum()
-            sums[f"val_mse{name}"] = sums.get(f"val_mse{name}", 0.0) + float(error)
+            error = float((candidate.double() - original.double()).square().sum())
+            check_finite(f"The mean squared error{name.replace('/', ', ')} of {case}", error)
+            sums[f"val_mse{name}"] = sums.get(f"val_mse{name}", 0.0) + error
 
     def add(self, item: Mapping[str, Any], output: Mapping[str, torch.Tensor]) -> None:
         """Score an item's output."""

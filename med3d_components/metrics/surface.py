@@ -14,6 +14,7 @@ from monai.utils import convert_to_numpy
 
 from med3d_components.metrics.cases import CaseMetric, mean_of_known
 from med3d_components.transforms.spacing import spacing_of
+from med3d_components.utils import check_finite
 
 __all__ = ["SurfaceMetrics", "case_spacing", "check_one_grid"]
 
@@ -158,11 +159,12 @@ def _surface_scores(
 
 
 def check_one_grid(case: str, prediction: torch.Tensor, label: torch.Tensor) -> None:
-    """Refuse label maps that differ in shape.
+    """Refuse label maps that differ in shape, and a prediction of NaN, which would count as background.
 
     Raises:
         ValueError: naming the case.
     """
+    check_finite(f"The prediction of {case}", torch.as_tensor(prediction))
     if prediction.shape != label.shape:
         raise ValueError(
             f"The prediction of {case} has shape {tuple(prediction.shape)}, but its label {tuple(label.shape)}; "

@@ -10,8 +10,8 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
+from med3d_components.data.sides import pair_sides
 from med3d_components.prepare.inspection import AIR, CaseFacts, Finding
-from med3d_components.prepare.sides import pair_sides
 from med3d_components.report import short
 
 __all__ = ["compare_cases", "group_findings", "is_ct", "unused_classes"]

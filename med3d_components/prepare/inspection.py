@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from med3d_components.data.labels import check_label, check_values, fit_label, label_affine, read_label
 from med3d_components.data.scan import Scan
+from med3d_components.data.sides import split_side
 from med3d_components.data.volumes import open_scan
 from med3d_components.prepare.listing import Item
-from med3d_components.prepare.sides import split_side
 from med3d_components.report import draw_planes
 from med3d_components.transforms.checks import CheckHounsfieldd, CheckImaged
 

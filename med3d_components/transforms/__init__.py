@@ -8,6 +8,7 @@ from med3d_components.transforms.checks import CheckHounsfieldd, CheckImaged
 from med3d_components.transforms.crop import RandForegroundCropd
 from med3d_components.transforms.cube import LoadImageCubed
 from med3d_components.transforms.distortion import RandBezierIntensityd, RandFlipsd
+from med3d_components.transforms.flip import RandFlipLeftRightd
 from med3d_components.transforms.intensity import ClipIntensityd, KeepLargestComponentsd, ZScored
 from med3d_components.transforms.inversion import InvertToLabelsd
 from med3d_components.transforms.paint import RandPaintd
@@ -33,6 +34,7 @@ __all__ = [
     "MedianSpacing",
     "MedianSpacingd",
     "RandBezierIntensityd",
+    "RandFlipLeftRightd",
     "RandFlipsd",
     "RandForegroundCropd",
     "RandPaintd",

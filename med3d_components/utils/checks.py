@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["as_flag", "is_number", "three_positive"]
+__all__ = ["as_flag", "check_finite", "is_number", "three_positive"]
 
 
 def as_flag(name: str, value: bool | str) -> bool:
@@ -23,6 +23,29 @@ def as_flag(name: str, value: bool | str) -> bool:
     if text not in ("true", "false"):
         raise ValueError(f"{name} is {value!r}, but must be true or false.")
     return text == "true"
+
+
+def check_finite(what: str, value: Any) -> None:
+    """Refuse NaN and infinity in what a network gives: compared with a number, NaN passes for background or benign.
+
+    Args:
+        what: name of the value, for the error.
+        value: a number, or a tensor of at least one element.
+
+    Raises:
+        ValueError: if the number, or any of the tensor's, is NaN or infinite.
+
+    Example:
+        >>> check_finite("The output for a", float("nan"))
+        Traceback (most recent call last):
+        ValueError: The output for a is NaN or infinite: the weights or the image are damaged, or ...
+    """
+    # Both ends in one pass, which takes a small part of the time of `isfinite`, and NaN is each of them.
+    ends = value.detach().aminmax() if hasattr(value, "aminmax") else (value,)
+    if not all(math.isfinite(end) for end in ends):
+        raise ValueError(
+            f"{what} is NaN or infinite: the weights or the image are damaged, or it needs --precision float32."
+        )
 
 
 def is_number(value: Any) -> bool:

@@ -60,7 +60,8 @@ class Cell:
 
     def command(self, folder: Path) -> list[str]:
         """Return the command that runs the cell in its folder, or resumes it there."""
-        own = {"run_dir": folder, "resume": _last(folder).is_file()}
+        # The last network and its cases, since the best one would be chosen by the cases that it is compared on.
+        own = {"run_dir": folder, "resume": _last(folder).is_file(), "keep": "last"}
         if self.after:
             own["pretrained_weights"] = folder.with_name(self.after) / "checkpoints" / "encoder.pt"
         config = self.bundle / "configs" / "train.json"

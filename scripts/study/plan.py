@@ -15,7 +15,7 @@ from scripts.study.inits import Init, Network, list_networks, parse_inits
 __all__ = ["Data", "plan_ablation", "plan_transfer"]
 
 RESERVED = (
-    *("architecture", "ckpt_dir", "dataset_dir", "depth", "domains", "epochs", "learning_rate", "output_dir"),
+    *("architecture", "ckpt_dir", "dataset_dir", "depth", "domains", "epochs", "keep", "learning_rate", "output_dir"),
     *("pretrained_weights", "resume", "run_dir", "seed", "split_seed", "train_share", "val_interval"),
 )
 """Options that the study sets itself."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from med3d_components.handlers.drawing import EPOCH_COLUMNS
 from scripts.study.cells import last_line
 from scripts.study.inits import SCRATCH_RATES
 
@@ -27,7 +28,7 @@ class Result:
         seconds: of the whole run, validations and start included.
         machine: that it ran on.
         curve: iteration and score of each validation.
-        last: all scores of the last validation.
+        last: loss and all scores of the last validation.
         cases: score of each validation case at the end: its mean Dice, or 1 if it is classified rightly and 0 if not.
     """
 
@@ -145,7 +146,8 @@ def _done(out: Path, role: str) -> list[Path]:
 def _read_result(folder: Path) -> Result | None:
     """Return the result of a finished cell; None if its last epoch has no score, so that its end is unknown."""
     record = _read_json(folder / "done.json")
-    facts, scores = record["facts"], _read_table(folder / "eval" / "metrics.csv").astype(float)
+    facts, table = record["facts"], _read_table(folder / "eval" / "metrics.csv")
+    scores = table.drop(columns=list(EPOCH_COLUMNS[1:-1]), errors="ignore").astype(float)
     last = scores.iloc[-1].dropna().to_dict()
     if facts["metric"] not in last:
         return None
@@ -157,12 +159,16 @@ def _read_result(folder: Path) -> Result | None:
         machine=record["machine"],
         curve=tuple((int(epoch) * facts["steps"], score) for epoch, score in curve.itertuples(index=False)),
         last=last,
-        cases=_score_cases(_read_table(folder / "eval" / "cases.csv").set_index("case"), facts["classes"]).to_dict(),
+        cases=_score_cases(folder / "eval" / "cases.csv", facts["classes"]).to_dict(),
     )
 
 
-def _score_cases(cases: pd.DataFrame, classes: Sequence[str]) -> pd.Series:
+def _score_cases(path: Path, classes: Sequence[str]) -> pd.Series:
+    cases = _read_table(path).set_index("case")
     if "probability" in cases:
+        if cases["probability"].isna().any():
+            case = cases.index[cases["probability"].isna()][0]
+            raise ValueError(f"{path} has no probability of {case}; the network gave none, so train this cell again.")
         return ((cases["label"] == classes[-1]) == (cases["probability"].astype(float) >= 0.5)).astype(float)
     return cases[classes[1:]].astype(float).mean(axis="columns")
 

@@ -46,8 +46,14 @@ class Paired:
 
     @classmethod
     def of(cls, differences: ArrayLike) -> Paired:
-        """Compute all of it; NaN without a pair."""
+        """Compute all of it; NaN without a pair.
+
+        Raises:
+            ValueError: if a difference is not finite: a test of it would take NaN for a certain difference.
+        """
         found = np.asarray(differences, dtype=float)
+        if wrong := found.size - int(np.isfinite(found).sum()):
+            raise ValueError(f"{wrong} of {found.size} differences are NaN or infinite; leave these pairs out.")
         count, mean = found.size, float(found.mean()) if found.size else math.nan
         half = float(stats.t.ppf(0.975, count - 1) * stats.sem(found)) if count > 1 else math.nan
         return cls(tuple(found.tolist()), mean, mean - half, mean + half, _sign_flip(found))

@@ -28,7 +28,7 @@ def test_the_published_network_trains_is_evaluated_restores_and_starts_the_other
     data = make_domain(tmp_path / "Scans", cases=4, size=(32, 28, 24))
     smoke = ("--config_file", configs(bundle, "train", "smoke"), "--dataset_dir", data)
     run_bundle("run", "training", *smoke, *SMALL, "--patience", 1, "--epochs", 2, cwd=ROOT)
-    results = {"metrics.csv", "cases.csv", "curves.png", "restored.png", "split.json", "tensorboard"}
+    results = {"metrics.csv", "cases.csv", "curves.png", "restored.png", "tensorboard"}
     assert names(bundle / "eval") == results
     row = read_table(bundle / "eval" / "metrics.csv")[0]
     assert float(row["val_restored"]) == pytest.approx(

@@ -64,10 +64,12 @@ def test_train_from_an_encoder_evaluate_and_infer_from_the_root_inside_and_elsew
     smoke = ("--config_file", configs(bundle, "train", "smoke"), "--dataset_dir", data)
     output = run_bundle("run", "training", *smoke, "--pretrained_weights", tmp_path / "encoder.pt", cwd=ROOT)
     assert "LIDC-IDRI may be among the data" in output
-    results = {"metrics.csv", "cases.csv", "curves.png", "cubes.png", "roc.png", "split.json", "tensorboard"}
+    results = {"metrics.csv", "cases.csv", "curves.png", "cubes.png", "roc.png", "tensorboard"}
     assert names(bundle / "eval") == results
     table = read_table(bundle / "eval" / "metrics.csv")
-    assert list(table[0])[:6] == ["epoch", "train_loss", "val_auc", "accuracy", "sensitivity", "specificity"]
+    about = ["epoch", "step", "time", "learning_rate", "decoder_learning_rate", "train_loss"]
+    assert list(table[0])[:10] == [*about, "val_auc", "accuracy", "sensitivity", "specificity"]
+    assert all(row["confusion/benign as benign"].isdecimal() for row in table)
     best = torch.load(bundle / "checkpoints" / "last.pt", weights_only=True)["best"]
     assert best["score"] == max(float(row["val_auc"]) for row in table)
 

@@ -58,9 +58,9 @@ def test_train_from_an_encoder_evaluate_and_infer_from_the_root_inside_and_elsew
     # Three batches an epoch: the optimiser moves after two of them, and at the end.
     assert {int(one["step"]) for one in weights["optimizer"]["state"].values()} == {4}
     assert [group["initial_lr"] for group in weights["optimizer"]["param_groups"]] == pytest.approx([0.001, 0.01])
-    results = {"metrics.csv", "cases.csv", "curves.png", "overlays.png", "split.json", "tensorboard"}
+    results = {"metrics.csv", "cases.csv", "curves.png", "overlays.png", "tensorboard"}
     assert names(bundle / "eval") == results
-    assert list(read_table(bundle / "eval" / "metrics.csv")[0])[2:] == ["val_mean_dice", "class 1", "class 2"]
+    assert list(read_table(bundle / "eval" / "metrics.csv")[0])[6:] == ["val_mean_dice", "class 1", "class 2"]
 
     files = "['configs/train.json','configs/evaluate.json']"
     run_bundle("run", "evaluating", "--config_file", files, "--dataset_dir", data, cwd=bundle)

@@ -52,10 +52,13 @@ def train(tmp_path: Path) -> Train:
             if trainer.scaler is not None:
                 trainer.scaler.scale(torch.ones(1))
                 trainer.scaler.update(trainer.scaler.get_scale() / 2)
+            trainer.state.losses.append(batch)
             return [{"loss": batch}]
 
         trainer, evaluator = Engine(step), Engine(lambda engine, batch: None)
         evaluator.state.key_metric_name = "val_mean_dice"
+        trainer.optimizer, trainer.state.losses = optimizer, []
+        trainer.add_event_handler(Events.EPOCH_STARTED, lambda: trainer.state.losses.clear())
         trainer.precision = choose_precision(precision)
         trainer.scaler = torch.amp.GradScaler("cpu") if precision == "fp16" else None
         evaluator.state.epoch = 0
@@ -65,10 +68,11 @@ def train(tmp_path: Path) -> Train:
             score = scores[trainer.state.epoch - 1]
             if score is not None:
                 evaluator.state.epoch = trainer.state.epoch
-                evaluator.state.metrics = {"val_mean_dice": score, "liver": score, "liver/tumour": float("nan")}
+                scored = {"val_mean_dice": score, "liver": score, "liver/tumour": float("nan"), "liver/cases": 3}
+                evaluator.state.metrics = scored
 
         trainer.add_event_handler(Events.EPOCH_COMPLETED, validate)
-        TrainingReport(tmp_path / "eval", evaluator, resume, split={"liver": []}).attach(trainer)
+        TrainingReport(tmp_path / "eval", evaluator, resume).attach(trainer)
         checkpoint = TrainingCheckpoint(
             tmp_path / "models", tmp_path, network, optimizer, schedule, evaluator, {**ORIGIN, **settings}, resume
         )

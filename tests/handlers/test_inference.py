@@ -4,6 +4,7 @@ import csv
 import json
 from pathlib import Path
 
+import pytest
 import torch
 from ignite.engine import Engine, Events
 from monai.data import MetaTensor
@@ -72,3 +73,9 @@ def test_each_classified_case_has_a_row_with_its_probabilities(tmp_path: Path) -
     with (tmp_path / "predictions.csv").open(newline="", encoding="utf-8") as file:
         table = list(csv.DictReader(file))
     assert [(row["case"], row["patient"]) for row in table] == [("a", "p"), ("b", "")]
+
+
+def test_a_probability_of_nan_is_an_error_and_not_the_first_class(tmp_path: Path) -> None:
+    table = PredictionTable(tmp_path, ["benign", "malignant"], [{"case": "a"}])
+    with pytest.raises(ValueError, match="The probability of a is NaN or infinite"):
+        table.keep({"case": "a"}, {"pred": torch.tensor([float("nan"), float("nan")])})

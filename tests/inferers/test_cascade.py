@@ -347,3 +347,12 @@ def test_inputs_without_a_batch_are_an_error() -> None:
 def test_an_affine_without_a_spacing_is_an_error_that_names_the_file() -> None:
     with pytest.raises(ValueError, match=r"flat\.nii: the affine's spacing is \[1\.0, 0\.0, 4\.0\], but must be three"):
         cascade()(with_affine(scan_with(BLOCK)[None], (1, 0, 4), file="flat.nii"), Oracle())
+
+
+@pytest.mark.parametrize("stage", ["locate", "forward"])
+def test_a_stage_of_nan_is_an_error_and_no_missing_organ(stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    oracle = Oracle()
+    right = getattr(oracle, stage)
+    monkeypatch.setattr(oracle, stage, lambda x: right(x) * float("nan"))
+    with pytest.raises(ValueError, match=r"What the network gives for ct\.nii is NaN or infinite"):
+        cascade()(with_affine(scan_with(BLOCK)[None], file="ct.nii"), oracle)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from monai.data import MetaTensor
 from monai.inferers import SimpleInferer
 from torch import nn
 
@@ -107,3 +108,15 @@ def test_what_cannot_be_fused_runs_as_it_is(kind: str) -> None:
 def test_a_wrong_flag_is_an_error() -> None:
     with pytest.raises(ValueError, match="fuse is 'yes', but must be true or false"):
         FastInferer(SimpleInferer(), fuse="yes")
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), float("-inf")])
+def test_an_output_that_is_no_number_is_an_error_but_in_training(wrong: float) -> None:
+    given, fast = network(), FastInferer(SimpleInferer(), "float32")
+    *_, parameter = given.parameters()
+    parameter.flatten()[0] = wrong
+    for image, name in ((IMAGE, "Volume 1 of the batch"), (MetaTensor(IMAGE, meta={"filename_or_obj": ["a"]}), "a")):
+        with pytest.raises(ValueError, match=f"What the network gives for {name} is NaN or infinite: the weights"):
+            fast(image, given)
+    assert not fast(IMAGE, given.train()).isfinite().all()

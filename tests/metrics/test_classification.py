@@ -112,6 +112,18 @@ def test_what_needs_both_classes_is_not_a_number_without() -> None:
     assert math.isnan(BinaryClassification(CLASSES).summary()["accuracy"])
 
 
+@pytest.mark.parametrize("wrong", [math.nan, math.inf])
+def test_a_probability_that_is_no_number_is_not_taken_for_benign(wrong: float) -> None:
+    with pytest.raises(ValueError, match="The probability of malignant of c1 is NaN or infinite"):
+        fill(BinaryClassification(CLASSES), [0, 0], [0.2, wrong])
+
+
+def test_scores_of_nan_have_no_auc() -> None:
+    for score in (roc_auc, auc_interval):
+        with pytest.raises(ValueError, match="1 of 3 scores are NaN"):
+            score([0.1, math.nan, 0.7], [0, 1, 1])
+
+
 def test_a_new_run_forgets_the_last() -> None:
     metric = fill(BinaryClassification(CLASSES), [0] * 9, [0.9] * 9)
     assert run(metric, "val_auc", [0, 1], [0.1, 0.9]).metrics["accuracy"] == 1

@@ -145,3 +145,9 @@ def test_lesions_are_numbered_as_in_the_labels_file_however_the_volumes_were_tur
 def test_label_maps_on_two_grids_are_refused() -> None:
     with pytest.raises(ValueError, match="The prediction of 1 has shape"):
         LitsMetrics().update("1", torch.zeros(1, 4, 4, 4), torch.zeros(1, 4, 4, 5), SPACING)
+
+
+def test_a_prediction_of_nan_is_not_taken_for_background() -> None:
+    label = torch.ones(1, 4, 4, 4)
+    with pytest.raises(ValueError, match="The prediction of case 7 is NaN or infinite"):
+        LitsMetrics().update("case 7", label * float("nan"), label, (1.0, 1.0, 1.0))

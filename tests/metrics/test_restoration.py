@@ -67,3 +67,13 @@ def test_cases_of_all_processes_count_once(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(idist, "get_world_size", lambda: 2)
     monkeypatch.setattr(idist, "all_gather", lambda details: [one.details.copy(), two.details.copy()])
     assert one.compute() == pytest.approx(1 - 0.10 / 0.08, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("restored", "distorted", "name"), [(float("nan"), 0.2, ""), (0.1, float("inf"), ", unchanged")]
+)
+def test_an_image_of_nan_is_an_error_and_not_a_case_without_a_score(
+    restored: float, distorted: float, name: str
+) -> None:
+    with pytest.raises(ValueError, match=f"The mean squared error{name} of 1 is NaN or infinite"):
+        Restoration().update("1", output(restored, distorted))

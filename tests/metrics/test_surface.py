@@ -254,3 +254,9 @@ def test_dice_is_that_of_the_dice_metric_where_the_reference_is_not_empty() -> N
     dice = DomainDice(LIVER)
     dice.update("-", "1", prediction, label)
     assert scores(prediction, label)["dice per case"] == pytest.approx(dice.compute())
+
+
+def test_a_prediction_of_nan_is_not_taken_for_background() -> None:
+    label = torch.ones(1, 4, 4, 4)
+    with pytest.raises(ValueError, match="The prediction of case 7 is NaN or infinite"):
+        SurfaceMetrics(["background", "liver"]).update("case 7", label * float("nan"), label, (1.0, 1.0, 1.0))

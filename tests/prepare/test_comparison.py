@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from med3d_components.data.sides import pair_sides, split_side
 from med3d_components.prepare.comparison import compare_cases, find_outliers, is_ct, unused_classes
 from med3d_components.prepare.inspection import CaseFacts, Intensities
-from med3d_components.prepare.sides import pair_sides, split_side
 
 
 def with_volumes(*volumes: float) -> list[CaseFacts]:

@@ -38,9 +38,10 @@ class Stub:
 def write_results(folder: Path, curve: Curve, accuracy: bool = False) -> None:
     """Write metrics.csv, with an epoch that is not validated before each that is, and cases.csv."""
     rows: list[dict[str, Any]] = []
+    about = {"time": "2026-01-01T00:00:00+00:00", "learning_rate": 0.5, "train_loss": 1.0}
     for index, score in enumerate(curve):
-        rows.append({"epoch": 2 * index + 1, "train_loss": 1.0})
-        rows.append({"epoch": 2 * index + 2, "train_loss": 1.0, "val_mean_dice": score})
+        rows.append({"epoch": 2 * index + 1, "step": 20 * index + 10, **about})
+        rows.append({"epoch": 2 * index + 2, "step": 20 * index + 20, **about, "val_mean_dice": score})
     if accuracy:
         rows[-1]["accuracy"] = 0.75
     write_table(folder / "eval" / "metrics.csv", rows)

@@ -13,7 +13,8 @@ from tests.scripts.study.conftest import MakeStudy, Stub, make_cell
 def test_best_end_and_cases_come_from_the_tables_of_the_bundle(make_study: MakeStudy) -> None:
     result = read_results(make_study({"scratch": [(0.2, 0.6, 0.5)]}))[0]
     assert result.curve == ((20, 0.2), (40, 0.6), (60, 0.5))
-    assert (result.best, result.end, result.last["accuracy"]) == (0.6, 0.5, 0.75)
+    assert (result.best, result.end) == (0.6, 0.5)
+    assert result.last == {"epoch": 6, "train_loss": 1, "val_mean_dice": 0.5, "accuracy": 0.75}
     assert result.cases == pytest.approx({"a": 0.6, "b": 0.4, "c": 0.5, "without": float("nan")}, nan_ok=True)
 
 
@@ -23,6 +24,14 @@ def test_a_classified_case_scores_whether_it_is_right(make_study: MakeStudy) -> 
     cases = [{"case": f"{i}", "label": label, "probability": p} for i, (label, p) in enumerate(rows)]
     write_table(out / "cells" / "R10_scratch_share1_seed0" / "eval" / "cases.csv", cases)
     assert read_results(out)[0].cases == {"0": 1, "1": 0, "2": 1, "3": 0}
+
+
+def test_a_case_without_a_probability_is_not_taken_for_benign(make_study: MakeStudy) -> None:
+    out = make_study({"scratch": [(0.5,)]})
+    cases = [{"case": "a", "label": "benign", "probability": float("nan")}]
+    write_table(out / "cells" / "R10_scratch_share1_seed0" / "eval" / "cases.csv", cases)
+    with pytest.raises(ValueError, match=r"cases\.csv has no probability of a; the network gave none"):
+        read_results(out)
 
 
 def test_the_factor_is_scratchs_iterations_to_its_best_over_those_to_the_same_score(make_study: MakeStudy) -> None:

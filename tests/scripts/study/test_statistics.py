@@ -52,6 +52,12 @@ def test_the_interval_is_students() -> None:
     assert all(math.isnan(value) for value in (Paired.of([1]).low, Paired.of([]).mean, Paired.of([]).p))
 
 
+@pytest.mark.parametrize("wrong", [math.nan, math.inf])
+def test_a_difference_that_is_no_number_is_refused_and_not_significant(wrong: float) -> None:
+    with pytest.raises(ValueError, match="1 of 6 differences are NaN or infinite; leave"):
+        Paired.of([wrong, 0.1, -0.1, 0.2, 0.3, -0.2])
+
+
 def test_the_smallest_p_of_few_seeds_is_large() -> None:
     for pairs in (1, 2, 3, 6):
         assert Paired.of(range(1, pairs + 1)).p == smallest_p(pairs)

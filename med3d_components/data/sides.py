@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-__all__ = ["pair_sides", "split_side"]
+__all__ = ["has_sides", "pair_sides", "split_side"]
 
 SIDES = {"left": "left", "l": "left", "lt": "left", "right": "right", "r": "right", "rt": "right"}
 WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|\d+")
@@ -18,7 +18,7 @@ def split_side(name: str) -> tuple[str, str] | None:
         >>> split_side("kidney_left"), split_side("Right Lung"), split_side("LtKidney"), split_side("liver")
         (('left', 'kidney'), ('right', 'lung'), ('left', 'kidney'), None)
     """
-    words = [word.lower() for word in WORD.findall(name)]
+    words = _words(name)
     sides = [SIDES[word] for word in words if word in SIDES]
     if len(sides) != 1 or len(words) == 1:
         return None
@@ -37,3 +37,20 @@ def pair_sides(names: Iterable[str]) -> list[tuple[str, str]]:
         if split := split_side(name):
             found.setdefault(split[1], {})[split[0]] = name
     return [(pair["left"], pair["right"]) for pair in found.values() if len(pair) == 2]
+
+
+def has_sides(names: Iterable[str]) -> bool:
+    """Tell whether any of the names tells one side of the patient, so that a mirrored volume contradicts it.
+
+    Of a pair one class is enough: where only the left kidney is labelled, the right one is background, and a mirrored
+    volume teaches the opposite. A name alone does not tell whether there is a partner, so "left atrium" counts too.
+
+    Example:
+        >>> has_sides(["background", "kidney_left"]), has_sides(["background", "left and right lung", "spleen"])
+        (True, False)
+    """
+    return any(len({SIDES[word] for word in _words(name) if word in SIDES}) == 1 for name in names)
+
+
+def _words(name: str) -> list[str]:
+    return [word.lower() for word in WORD.findall(name)]
