@@ -28,6 +28,7 @@ def engine(batches: int) -> Engine:
     made = Engine(lambda engine, batch: None)
     made.data_loader = Loader(range(batches))
     made.state.best_metric, made.state.best_metric_epoch = 0.75, 2
+    made.state.first_step, made.state.keep_last = 0, False
     made.state.key_metric_name = "val_mean_dice"
     return made
 
