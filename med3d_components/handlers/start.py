@@ -84,13 +84,17 @@ class EncoderFreezer:
         frozen = engine.state.epoch <= self.epochs
         if frozen and self.hook is None:
             # MONAI's trainer sets the training mode right before each forward pass.
-            self.hook = self.encoder.register_forward_pre_hook(lambda encoder, _: encoder.eval())
+            self.hook = self.encoder.register_forward_pre_hook(_evaluate)
             logger.info("The encoder learns from epoch %d on.", self.epochs + 1)
         elif not frozen and self.hook is not None:
             self.hook.remove()
             self.hook = None
         for parameter in self.learning:
             parameter.requires_grad_(not frozen)
+
+
+def _evaluate(module: nn.Module, inputs: Any) -> None:
+    module.eval()
 
 
 class EpochSeeder:
