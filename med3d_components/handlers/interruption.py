@@ -48,8 +48,8 @@ class Interruption:
         """Attach to a trainer."""
         engine.add_event_handler(Events.STARTED, self.install)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.check)
-        self.evaluator.add_event_handler(Events.STARTED, self._set_validating, True)
-        self.evaluator.add_event_handler(Events.COMPLETED, self._set_validating, False)
+        self.evaluator.add_event_handler(Events.STARTED, self.start_validation)
+        self.evaluator.add_event_handler(Events.COMPLETED, self.end_validation)
 
     def install(self, engine: PrecisionTrainer) -> None:
         """Take the signals until the training ends."""
@@ -84,8 +84,9 @@ class Interruption:
     def check(self, engine: PrecisionTrainer) -> None:
         """End after a step, if any process was asked to."""
         self.stepped = True
+        asked = engine.state.stop or (engine.state.signal and idist.get_world_size() == 1)
         # A part of the gradients that are added up cannot be saved.
-        if engine.state.stop and engine.moves:
+        if asked and engine.moves:
             self.end(engine)
 
     def end(self, engine: PrecisionTrainer) -> None:
@@ -109,8 +110,15 @@ class Interruption:
             print(f"\ninterrupted ({signal.Signals(number).name}), {saved}{how}", file=sys.stderr, flush=True)
         sys.exit(128 + number)
 
-    def _set_validating(self, value: bool) -> None:
-        self.validating = value
+    def start_validation(self) -> None:
+        """From here on, end at once, also for a signal that came after the last step."""
+        self.validating = True
+        if self.engine is not None and self.engine.state.signal:
+            self.end(self.engine)
+
+    def end_validation(self) -> None:
+        """End after a step again."""
+        self.validating = False
 
 
 def resuming_command(argv: Sequence[str]) -> str:

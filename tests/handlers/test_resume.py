@@ -194,6 +194,17 @@ def test_a_training_that_is_interrupted_while_validating_validates_again(tmp_pat
     assert_equal_runs(tmp_path / "cut", tmp_path / "whole")
 
 
+def test_a_signal_after_the_last_step_of_an_epoch_does_not_wait_for_its_validation(tmp_path: Path) -> None:
+    def send(trainer: PrecisionTrainer) -> None:
+        trainer.add_event_handler(Events.ITERATION_COMPLETED(once=STEPS), lambda: signal.raise_signal(signal.SIGTERM))
+
+    train(tmp_path / "whole")
+    interrupted(143, tmp_path / "cut", watch=send)
+    assert (read(tmp_path / "cut")["epoch"], read(tmp_path / "cut")["step"]) == (0, STEPS)
+    train(tmp_path / "cut", resume=True)
+    assert_equal_runs(tmp_path / "cut", tmp_path / "whole")
+
+
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_ends_with_one_line_and_its_code_and_leaves_no_handler(
     number: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]

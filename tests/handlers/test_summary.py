@@ -79,6 +79,16 @@ def test_a_training_without_a_validation_claims_no_best(tmp_path: Path, caplog: 
     assert told["best"] == "no epoch has a score"
 
 
+def test_a_resumed_training_tells_the_step_and_the_kept_last_model(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    evaluator, trainer = engine(1), engine(3)
+    evaluator.state.keep_last, trainer.state.first_step = True, 2
+    told = run(RunSummary(nn.Linear(1, 1), SETTINGS, "auto", "cpu", tmp_path, evaluator=evaluator), trainer, caplog)
+    assert told["resumed"] == "after step 2 of epoch 1"
+    assert told["model"] == "model.pt, of the last epoch"
+
+
 def test_an_inference_tells_its_cases_and_nothing_of_epochs(caplog: pytest.LogCaptureFixture) -> None:
     told = run(RunSummary(nn.Linear(1, 1), {"roi_size": 48, "network": {}}, "auto", "cpu", "eval"), engine(3), caplog)
     assert told["cases"] == "3"
