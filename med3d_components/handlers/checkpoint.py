@@ -222,9 +222,10 @@ class TrainingCheckpoint:
                 )  # fmt: skip
                 step, losses = 0, []
         engine.go_on(epoch, step, losses)
-        name, score = self.evaluator.state.key_metric_name, self.best["score"]
+        name = self.evaluator.state.key_metric_name
+        best = f"best {name} {self.best['score']:.4f}" if self.best["epoch"] else "no score yet"
         place = f"epoch {epoch}" if not step else f"step {step} of epoch {epoch + 1}"
-        logger.info("Resumed after %s; best %s %.4f.", place, name, score)
+        logger.info("Resumed after %s; %s.", place, best)
         if epoch >= engine.state.max_epochs:
             logger.info("Nothing is left to do: the run has its %d epochs; give it more by --epochs.", epoch)
 
