@@ -455,3 +455,10 @@ def test_the_split_stands_beside_the_model_and_in_its_encoder(tmp_path: Path) ->
     assert (tmp_path / "models" / "split.json").is_file()
     train(tmp_path, epochs=1, split=split)
     assert (tmp_path / "checkpoints" / "previous" / "1" / "split.json").is_file()
+
+
+def test_a_run_that_kept_its_last_network_keeps_the_best_from_where_it_is_resumed_so(tmp_path: Path) -> None:
+    train(tmp_path, epochs=2, keep="last", output=lambda output: -1.0)
+    train(tmp_path, epochs=3, resume=True, output=lambda output: -2.0)
+    assert read(tmp_path)["best"] == {"score": -2.0, "epoch": 3}
+    assert same(read(tmp_path, "model"), read(tmp_path)["network"])
