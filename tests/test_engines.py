@@ -46,6 +46,51 @@ def train(precision: str, factors: Sequence[float], accumulation_steps: int = 1)
     return trainer
 
 
+@pytest.mark.parametrize("factor", [float("nan"), float("inf")])
+def test_a_loss_that_is_no_number_ends_the_training_before_it_reaches_the_weights(factor: float) -> None:
+    trainer = train("float32", [])
+    trainer = train_on(trainer, [0.1])
+    before = weights(trainer).clone()
+    with pytest.raises(ValueError, match=rf"The loss of step 1, epoch 1, is {factor} \(cases: \); try a smaller"):
+        train_on(trainer, [factor, 0.1])
+    assert torch.equal(weights(trainer), before)
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_gradients_that_are_not_finite_end_the_training_before_they_reach_the_weights(steps: int) -> None:
+    trainer = train("float32", [], steps)
+    before = weights(trainer).clone()
+    # The root of 0 is finite, its slope is not.
+    trainer.loss_function = lambda pred, factor: (pred.square().mean() * (factor - factor)).sqrt()
+    with pytest.raises(
+        ValueError, match=rf"The gradients of step {steps}, epoch 1, are not finite, though the loss is 0"
+    ):
+        train_on(trainer, [0.1, 0.1])
+    assert torch.equal(weights(trainer), before)
+
+
+@pytest.mark.parametrize(("skipped", "fails"), [(19, False), (20, True)])
+def test_fp16_ends_after_twenty_steps_in_a_row_that_are_left_out(skipped: int, fails: bool) -> None:
+    factors = [0.1, *[float("inf")] * skipped, 0.1]
+    if fails:
+        with pytest.raises(
+            ValueError, match="20 steps in a row, up to step 21 of epoch 1, had a loss or gradients that"
+        ):
+            train("fp16", factors)
+    else:
+        assert torch.isfinite(weights(train("fp16", [*factors, *factors]))).all()
+
+
+def train_on(trainer: PrecisionTrainer, factors: Sequence[float]) -> PrecisionTrainer:
+    """Train another epoch."""
+    trainer.data_loader = [
+        {"image": torch.rand(1, 1, 20, 4, 4), "label": torch.full((1,), float(factor))} for factor in factors
+    ]
+    trainer.state.epoch_length, trainer.state.iteration, trainer.state.epoch = len(factors), 0, 0
+    trainer.run()
+    return trainer
+
+
 def weights(trainer: PrecisionTrainer) -> torch.Tensor:
     return torch.cat([parameter.detach().flatten() for parameter in trainer.network.parameters()])
 

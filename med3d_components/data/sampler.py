@@ -58,19 +58,25 @@ class DomainBatchSampler(Sampler[list[tuple[int, int]]]):
         self.batch_size = batch_size
         self.temperature = _temperature(sampling)
         self.seed = seed
-        self.epoch = 1
+        self.epoch, self.first_step = 1, 0
         self.rank, self.world_size = idist.get_rank(), idist.get_world_size()
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration draws."""
-        self.epoch = epoch
+    def set_epoch(self, epoch: int, first_step: int = 0) -> None:
+        """Choose the epoch that the next iteration draws.
+
+        Args:
+            epoch: from 1.
+            first_step: how many batches are left out, in a run that goes on in the middle of an epoch.
+        """
+        self.epoch, self.first_step = epoch, first_step
 
     def __len__(self) -> int:
         return sum(self._batches(name) for name in self.indices)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         batches = [batch for name, steps in self._steps().items() for batch in self._draw(name, steps)]
-        for step, position in enumerate(self._generator("order").permutation(len(batches))):
+        order = list(enumerate(self._generator("order").permutation(len(batches))))
+        for step, position in order[self.first_step :]:
             batch = batches[position][self.rank :: self.world_size]
             seeds = np.random.SeedSequence((self.seed, self.epoch, step, self.rank)).generate_state(len(batch))
             yield [(index, int(seed)) for index, seed in zip(batch, seeds, strict=True)]

@@ -2,11 +2,12 @@
 
 from med3d_components.handlers.checkpoint import StrictCheckpointLoader, TrainingCheckpoint
 from med3d_components.handlers.early_stop import EarlyStop
-from med3d_components.handlers.evaluation import CaseReport, EvaluationReport
+from med3d_components.handlers.evaluation import CaseReport, EvaluationReport, Validation
 from med3d_components.handlers.inference import FreshOutput, PredictionTable, ScanReport
+from med3d_components.handlers.interruption import Interruption
 from med3d_components.handlers.pictures import ClassificationPictures, OverlayPictures, RestorationPictures
 from med3d_components.handlers.progress import ProgressBar
-from med3d_components.handlers.start import EpochSeeder, PretrainedEncoder
+from med3d_components.handlers.start import EncoderFreezer, EpochSeeder, PretrainedEncoder
 from med3d_components.handlers.summary import RunSummary
 from med3d_components.handlers.training import TrainingReport
 
@@ -14,9 +15,11 @@ __all__ = [
     "CaseReport",
     "ClassificationPictures",
     "EarlyStop",
+    "EncoderFreezer",
     "EpochSeeder",
     "EvaluationReport",
     "FreshOutput",
+    "Interruption",
     "OverlayPictures",
     "PredictionTable",
     "PretrainedEncoder",
@@ -27,4 +30,5 @@ __all__ = [
     "StrictCheckpointLoader",
     "TrainingCheckpoint",
     "TrainingReport",
+    "Validation",
 ]

@@ -4,8 +4,9 @@ In ``ckpt_dir``, by default ``models/`` below ``run_dir``, and in ``run_dir``::
 
     models/model.pt          network with the best score so far, a plain state_dict; the last one if none has a score
     models/settings.json     what inference must know: depth, domains, spacing, intensity rule
-    checkpoints/encoder.pt   encoder of that network: {"state_dict", "settings"}, MedicalNet key names
-    checkpoints/last.pt      all that a resume needs: network, optimiser, schedule, scaler of fp16, epoch, best score
+    models/split.json        which cases trained it and which validated
+    checkpoints/encoder.pt   encoder of that network: {"state_dict", "settings", "split", "best"}, MedicalNet key names
+    checkpoints/last.pt      all that a resume needs: network, optimiser, scaler of fp16, step, best score, options
     checkpoints/previous/N/  the above of earlier runs; a fresh run moves them there
 """
 
@@ -14,8 +15,11 @@ from __future__ import annotations
 import logging
 import math
 import os
+import time
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import ignite.distributed as idist
@@ -25,6 +29,7 @@ from torch import nn
 
 from med3d_components.engines import PrecisionTrainer
 from med3d_components.utils import as_flag, atomic_path, move_aside, write_json
+from med3d_components.utils.options import OPTIONS
 from med3d_components.weights import load_checkpoint
 
 __all__ = ["StrictCheckpointLoader", "TrainingCheckpoint"]
@@ -37,115 +42,288 @@ class TrainingCheckpoint:
 
     MONAI's CheckpointSaver forgets the best score at a resume, so that the first validation afterwards overwrites a
     better model. List this handler after those that validate and step the schedule. All writes are atomic, and
-    model and settings are those of one moment unless the process is killed between the two.
+    model and settings are those of one moment unless the process is killed between the two. Nothing is written that
+    holds a number that is not finite.
+
+    The last state is written after the first epoch, then when ``checkpoint_minutes`` have passed, at a step that moved
+    the optimizer or at the end of an epoch, at the end of the training, and at ignite's event INTERRUPT. A resumed run
+    repeats what came after, bit for bit on the same machine. How fast it learns follows from epoch and options, not
+    from what was saved.
 
     Args:
         ckpt_dir: folder of the best network and its settings.
         run_dir: parent of ``checkpoints/``.
         network: without a distributed wrapper; its encoder is in ``network.encoder``.
         optimizer: whose state is kept.
-        lr_scheduler: whose state is kept.
+        lr_scheduler: which follows the epochs.
         evaluator: the engine whose key metric chooses the best network; larger is better. While it is NaN, since no
-            validation case has a class, the last network is kept.
+            validation case has a class, the last network is kept. Its ``state.keep_last`` tells of ``keep``.
         settings: what inference must know, of JSON types.
         resume: true to continue from ``last.pt``; otherwise files of an earlier run are moved aside.
+        options: of the run, resolved, of JSON types; a resume takes or refuses those that have changed, see
+            :class:`Option`.
+        split: which cases train and which validate, of JSON types; None to write nothing of it.
+        keep: "best", or "last" for the network of the last validation, and of the end.
+        checkpoint_minutes: between two writes of ``last.pt``; 0 to write it after every epoch.
 
     Raises:
         FileNotFoundError: when the trainer starts, if there is nothing to resume from.
-        ValueError: when the trainer starts, if ``last.pt`` was made with other settings.
+        ValueError: when the trainer starts, if ``last.pt`` was made with options or settings that a resume cannot
+            change; when something is to be written that is not finite.
     """
 
     def __init__(
         self,
         ckpt_dir: str | os.PathLike[str],
         run_dir: str | os.PathLike[str],
-        network: nn.Module,
+        network: Any,
         optimizer: torch.optim.Optimizer,
-        lr_scheduler: torch.optim.lr_scheduler.LRScheduler,
+        lr_scheduler: torch.optim.lr_scheduler.LambdaLR,
         evaluator: Engine,
-        settings: dict[str, Any],
+        settings: Mapping[str, Any],
         resume: bool | str = False,
+        options: Mapping[str, Any] = MappingProxyType({}),
+        split: Mapping[str, Any] | None = None,
+        keep: str = "best",
+        checkpoint_minutes: float = 10,
     ) -> None:
         self.model, self.settings_file = Path(ckpt_dir, "model.pt"), Path(ckpt_dir, "settings.json")
+        self.split_file, self.record = Path(ckpt_dir, "split.json"), Path(ckpt_dir, "run.json")
         folder = Path(run_dir, "checkpoints")
         self.last, self.encoder, self.previous = folder / "last.pt", folder / "encoder.pt", folder / "previous"
-        self.parts: dict[str, Any] = {"network": network, "optimizer": optimizer, "lr_scheduler": lr_scheduler}
+        self.network, self.optimizer, self.lr_scheduler = network, optimizer, lr_scheduler
         self.evaluator = evaluator
-        self.settings = settings
+        self.settings = dict(settings)
         self.resume = as_flag("resume", resume)
+        self.options = dict(options)
+        self.split = None if split is None else dict(split)
+        self.keep_last = keep == "last"
+        self.seconds = 60 * checkpoint_minutes
         self.best: dict[str, Any] = {"score": -math.inf, "epoch": 0}
+        self.kept = 0
+        """Epoch of the network in ``model.pt``."""
+        self.completed = 0
+        """The last epoch that was completed, with its validation."""
+        self.written: tuple[int, int] | None = None
+        """Completed epochs, and steps of the next, in ``last.pt``."""
+        self.time = 0.0
 
-    def attach(self, engine: Engine) -> None:
+    def attach(self, engine: PrecisionTrainer) -> None:
         """Attach to a trainer."""
-        if self.resume:
-            engine.add_event_handler(Events.STARTED, self.load)
-        else:
+        self.evaluator.state.keep_last = self.keep_last
+        engine.add_event_handler(Events.STARTED, self.start)
+        if not self.resume:
             # Not before a step: what cannot train leaves an earlier model where it is.
             engine.add_event_handler(Events.ITERATION_COMPLETED(once=1), self.make_room)
+        if self.seconds:
+            engine.add_event_handler(Events.ITERATION_COMPLETED, self.save_step)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
+        engine.add_event_handler(Events.INTERRUPT, self.write)
+        engine.add_event_handler(Events.COMPLETED, self.finish)
+
+    def start(self, engine: PrecisionTrainer) -> None:
+        """Begin, or go on."""
+        self.time = time.monotonic()
+        if self.resume:
+            self.load(engine)
 
     def make_room(self) -> None:
         """Move an earlier run aside."""
         if idist.get_rank() == 0:
-            moved = move_aside([self.model, self.settings_file, self.last, self.encoder], self.previous)
+            beside = [self.model, self.settings_file, self.split_file, self.record]
+            moved = move_aside([*beside, self.last, self.encoder], self.previous)
             if moved:
                 logger.info("An earlier run was moved to %s.", moved)
         idist.barrier()
 
     def load(self, engine: PrecisionTrainer) -> None:
-        """Restore network, optimiser, schedule, scaler, epoch and best score from ``last.pt``."""
+        """Restore network, optimiser, scaler, epoch, step and best score from ``last.pt``."""
         if not self.last.is_file():
             raise FileNotFoundError(f"{self.last} does not exist, so there is nothing to resume; leave out --resume.")
         state = torch.load(self.last, map_location="cpu", weights_only=True)
-        changed = [key for key, value in self.settings.items() if state["settings"].get(key) != value]
-        if changed:
-            raise ValueError(
-                f"{self.last} was made with other settings for {', '.join(changed)}; "
-                "resume with the values of that run, or start a new one without --resume."
-            )
-        for name, part in self.parts.items():
-            part.load_state_dict(state[name])
+        epoch, step = state["epoch"], state.get("step", 0)
+        self._compare(state, engine)
+        self.network.load_state_dict(state["network"])
+        self._load_optimizer(state["optimizer"], epoch)
         if engine.scaler is not None and "scaler" in state:
             engine.scaler.load_state_dict(state["scaler"])
-        before, now = state.get("precision"), engine.precision
-        if before not in (None, now.name):
-            logger.info("The run so far was in %s; it goes on in %s (%s).", before, now.name, now.reason)
-        self.best = state["best"]
-        engine.state.epoch = state["epoch"]
-        engine.state.iteration = state["epoch"] * engine.state.epoch_length
+        self.best = self._find_best(state)
         self.evaluator.state.best_metric = self.best["score"]
         self.evaluator.state.best_metric_epoch = self.best["epoch"]
-        name, score = self.evaluator.state.key_metric_name, self.best["score"]
-        logger.info("Resumed after epoch %d; best %s %.4f.", state["epoch"], name, score)
+        self.completed, self.written = epoch, (epoch, step)
+        engine.state.saved = self._describe()
+        self._go_on(state, engine)
+
+    def _compare(self, state: Mapping[str, Any], engine: PrecisionTrainer) -> None:
+        """Refuse what a resume cannot change, and tell of what it takes."""
+        before = state.get("options", {})
+        if not before:
+            logger.info("%s does not tell the options of its run, so changes of them are not seen.", self.last)
+        changes = {
+            name: f"{name} was {before[name]} and is now {value}"
+            for name, value in self.options.items()
+            if name in before and before[name] != value
+        }
+        refused = [text for name, text in changes.items() if OPTIONS[name].resume == "refused"]
+        # What follows from an option that is taken is no reason to refuse.
+        refused += [
+            f"{key} is another one"
+            for key, value in self.settings.items()
+            if not refused and key not in changes and state["settings"].get(key) != value
+        ]
+        if refused:
+            raise ValueError(
+                f"{self.last} was made with other settings: {'; '.join(refused)}. "
+                "Resume with the values of that run, or start a new one without --resume."
+            )
+        for name, text in changes.items():
+            if OPTIONS[name].resume == "taken":
+                logger.info("%s: taken from epoch %d on.", text, state["epoch"] + 1)
+        chosen, now = state.get("precision"), engine.precision
+        if chosen not in (None, now.name):
+            logger.info("The run so far was in %s; it goes on in %s (%s).", chosen, now.name, now.reason)
+
+    def _load_optimizer(self, state: dict[str, Any], epoch: int) -> None:
+        """Take what the optimiser has learnt; its rates are those of the options as they are now."""
+        built = [{key: x for key, x in group.items() if key != "params"} for group in self.optimizer.param_groups]
+        self.optimizer.load_state_dict(state)
+        for group, now in zip(self.optimizer.param_groups, built, strict=True):
+            group.update(now)
+        self.lr_scheduler.last_epoch = epoch - 1
+        with warnings.catch_warnings():
+            # The optimizer has made its steps in another process.
+            warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step", UserWarning)
+            self.lr_scheduler.step()
+
+    def _find_best(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the best score so far and its epoch.
+
+        That of ``model.pt`` where that was written after ``last.pt``: what is repeated must not replace a better model.
+        """
+        best: dict[str, Any] = state["best"]
+        if not self.keep_last and state.get("options", {}).get("keep") == "last":
+            logger.info("The run so far kept its last network; the best is that of the epochs from now on.")
+            return {"score": -math.inf, "epoch": 0}
+        if self.model.is_file() and self.encoder.is_file():
+            later = torch.load(self.encoder, map_location="cpu", weights_only=True, mmap=True).get("best", best)
+            best = max(best, later, key=lambda each: float(each["score"]))
+        return dict(best)
+
+    def _go_on(self, state: Mapping[str, Any], engine: PrecisionTrainer) -> None:
+        epoch, step, losses = state["epoch"], state.get("step", 0), state.get("losses", [])
+        before, now = state.get("steps", 0), engine.state.epoch_length
+        if step and before != now:
+            if step == before:
+                step = now
+            else:
+                logger.info(
+                    "An epoch had %d steps and has %d now: epoch %d, of which %d were made, begins anew with the "
+                    "weights as they are.", before, now, epoch + 1, step,
+                )  # fmt: skip
+                step, losses = 0, []
+        engine.go_on(epoch, step, losses)
+        name = self.evaluator.state.key_metric_name
+        best = f"best {name} {self.best['score']:.4f}" if self.best["epoch"] else "no score yet"
+        place = f"epoch {epoch}" if not step else f"step {step} of epoch {epoch + 1}"
+        logger.info("Resumed after %s; %s.", place, best)
+        if epoch >= engine.state.max_epochs:
+            logger.info("Nothing is left to do: the run has its %d epochs; give it more by --epochs.", epoch)
 
     def save(self, engine: PrecisionTrainer) -> None:
         """Save the network if it is the best so far, or nothing could be scored, and the state of the run."""
-        validated = self.evaluator.state.epoch == engine.state.epoch
-        state = self.evaluator.state
+        state, epoch = self.evaluator.state, engine.state.epoch
+        validated = state.epoch == epoch
         score = state.metrics[state.key_metric_name] if validated else -math.inf
-        if math.isnan(score):
-            # MONAI takes the first score for the best, even one that none is greater than.
-            state.best_metric, state.best_metric_epoch = -math.inf, -1
-        if idist.get_rank() > 0:
-            return
         better = score > self.best["score"]
         if better:
-            self.best = {"score": float(score), "epoch": engine.state.epoch}
-        if better or (math.isnan(score) and not self.best["epoch"] and _is_finite(self.parts["network"])):
-            self._save_model()
-        parts = {name: part.state_dict() for name, part in self.parts.items()}
-        if engine.scaler is not None:
-            parts["scaler"] = engine.scaler.state_dict()
-        run = {"epoch": engine.state.epoch, "best": self.best, "precision": engine.precision.name}
-        _save(self.last, {**parts, **run, "settings": self.settings})
+            self.best = {"score": float(score), "epoch": epoch}
+        if math.isnan(score):
+            # MONAI takes the first score for the best, even one that none is greater than.
+            state.best_metric, state.best_metric_epoch = self.best["score"], self.best["epoch"] or -1
+        self.completed = epoch
+        if idist.get_rank() > 0:
+            return
+        self._check_finite(engine)
+        unscored = math.isnan(score) and not self.best["epoch"]
+        if unscored and not self.kept:
+            logger.warning("No validation case has a class to be scored, so the network of the last epoch is kept.")
+        if better or unscored or (self.keep_last and validated):
+            self._save_model(engine)
+        if self.written is None or time.monotonic() - self.time >= self.seconds:
+            self.write(engine)
 
-    def _save_model(self) -> None:
-        network = self.parts["network"]
+    def save_step(self, engine: PrecisionTrainer) -> None:
+        """Save the state of the run after a step, if that is due."""
+        if engine.moves and time.monotonic() - self.time >= self.seconds:
+            self.write(engine)
+
+    def finish(self, engine: PrecisionTrainer) -> None:
+        """Save what the end of a training leaves."""
+        if idist.get_rank() == 0:
+            if not self.model.is_file() or (self.keep_last and self.kept != engine.state.epoch):
+                self._check_finite(engine)
+                self._save_model(engine)
+            self.write(engine)
+
+    def write(self, engine: PrecisionTrainer) -> None:
+        """Write ``last.pt``, unless it is that already."""
+        epoch, length = engine.state.epoch, engine.state.epoch_length
+        # Until all that follows the steps of an epoch has happened, a resume goes on after its last step.
+        position = (epoch, 0) if self.completed == epoch else (epoch - 1, engine.state.iteration - (epoch - 1) * length)
+        if idist.get_rank() > 0 or position == self.written:
+            return
+        self._check_finite(engine)
+        content = {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "epoch": position[0],
+            "step": position[1],
+            "steps": length,
+            "losses": list(engine.state.losses) if position[1] else [],
+            "best": self.best,
+            "precision": engine.precision.name,
+            "settings": self.settings,
+            "options": self.options,
+        }
+        if engine.scaler is not None:
+            content["scaler"] = engine.scaler.state_dict()
+        _save(self.last, content)
+        self.written, self.time = position, time.monotonic()
+        engine.state.saved = self._describe()
+
+    def _save_model(self, engine: PrecisionTrainer) -> None:
         write_json(self.settings_file, self.settings)
-        _save(self.model, network.state_dict())
+        if self.split is not None:
+            write_json(self.split_file, self.split)
+        _save(self.model, self.network.state_dict())
         origin = {name: self.settings[name] for name in ("bundle", "trained_on")}
-        content = {"state_dict": network.encoder.state_dict(), "settings": {**origin, **network.encoder.settings}}
-        _save(self.encoder, content)
+        settings = {**origin, **self.network.encoder.settings}
+        content = {"state_dict": self.network.encoder.state_dict(), "settings": settings, "split": self.split}
+        # Last, so that what it says of the model is never of a better one than there is.
+        _save(self.encoder, {**content, "best": self.best})
+        self.kept = engine.state.epoch
+        engine.state.saved = engine.state.saved or str(self.model)
+
+    def _check_finite(self, engine: PrecisionTrainer) -> None:
+        """Refuse to write a network, or a state of the optimiser, that is lost."""
+        parts: dict[str, torch.Tensor] = {f"the network's {key}": x for key, x in self.network.state_dict().items()}
+        for number, state in self.optimizer.state_dict()["state"].items():
+            parts |= {f"the optimiser's {key} of parameter {number}": x for key, x in state.items()}
+        parts = {name: x for name, x in parts.items() if isinstance(x, torch.Tensor) and x.is_floating_point()}
+        if not math.isfinite(torch.nn.utils.get_total_norm(parts.values(), norm_type=math.inf).item()):
+            name = next(name for name, x in parts.items() if not torch.isfinite(x).all())
+            raise ValueError(
+                f"After step {engine.state.iteration}, epoch {engine.state.epoch}, {name} is no longer finite, so "
+                f"nothing is saved; try a smaller --learning_rate or --precision float32.{engine.last_good}"
+            )
+
+    def _describe(self) -> str:
+        epoch, step = self.written or (0, 0)
+        return (
+            f"{self.last} (after epoch {epoch})"
+            if not step
+            else f"{self.last} (after step {step} of epoch {epoch + 1})"
+        )
 
 
 class StrictCheckpointLoader:
@@ -179,11 +357,6 @@ class StrictCheckpointLoader:
                 "network nor the preprocessing is known. Put it there."
             )
         load_checkpoint(self.network, self.path)
-
-
-def _is_finite(network: nn.Module) -> bool:
-    """Tell whether a training has not diverged."""
-    return all(bool(torch.isfinite(parameter).all()) for parameter in network.parameters())
 
 
 def _save(path: Path, content: Any) -> None:

@@ -34,6 +34,8 @@ class EarlyStop:
     def attach(self, engine: Engine) -> None:
         """Attach to a trainer."""
         if self.patience:
+            # A run that had ended is not to make another epoch at each resume.
+            engine.add_event_handler(Events.STARTED, self.check)
             engine.add_event_handler(Events.EPOCH_COMPLETED, self.check)
 
     def check(self, engine: Engine) -> None:

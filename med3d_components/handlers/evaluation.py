@@ -9,17 +9,29 @@ from pathlib import Path
 
 import ignite.distributed as idist
 from ignite.engine import Engine, Events
+from monai.handlers import ValidationHandler
 
 from med3d_components.handlers.base import is_kept
 from med3d_components.handlers.pictures import PICTURES
 from med3d_components.utils import is_nan, move_aside, write_json, write_table
 
-__all__ = ["VALIDATION_FILES", "CaseReport", "EvaluationReport", "score_text"]
+__all__ = ["VALIDATION_FILES", "CaseReport", "EvaluationReport", "Validation", "score_text"]
 
 logger = logging.getLogger(__name__)
 
 VALIDATION_FILES = ("cases.csv", "cases_lits.csv", *PICTURES)
 """Names of all that validations leave."""
+
+
+class Validation(ValidationHandler):
+    """MONAI's handler that validates every ``interval`` epochs; the last epoch is validated as well."""
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to a trainer."""
+        engine.add_event_handler(Events.EPOCH_COMPLETED(event_filter=self._is_due), self)
+
+    def _is_due(self, engine: Engine, epoch: int) -> bool:
+        return epoch % self.interval == 0 or epoch == engine.state.max_epochs
 
 
 class CaseReport:

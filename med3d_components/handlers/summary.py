@@ -87,7 +87,9 @@ class RunSummary:
         }
         if self.evaluator:
             facts["steps"] = f"{engine.state.epoch_length} an epoch, {engine.state.max_epochs} epochs"
-            if engine.state.epoch:
+            if made := engine.state.first_step:
+                facts["resumed"] = f"after step {made} of epoch {engine.state.epoch + 1}"
+            elif engine.state.epoch:
                 facts["resumed"] = f"after epoch {engine.state.epoch}"
         _print(facts)
 
@@ -98,13 +100,14 @@ class RunSummary:
         state = self.evaluator.state
         minutes, seconds = divmod(round(time.perf_counter() - self.start_time), 60)
         best = f"epoch {state.best_metric_epoch}, {state.key_metric_name} {state.best_metric:.4f}"
+        last = state.keep_last or state.best_metric_epoch <= 0
         config = self.bundle / "configs" / "inference.json"
         place = "" if self.ckpt_dir == self.bundle / "models" else f" --ckpt_dir {self.ckpt_dir}"
         _print(
             {
                 "trained": f"{engine.state.epoch} epochs in {minutes} min {seconds} s",
                 "best": best if state.best_metric_epoch > 0 else "no epoch has a score",
-                "model": str(self.ckpt_dir / "model.pt"),
+                "model": f"{self.ckpt_dir / 'model.pt'}{', of the last epoch' * last}",
                 "encoder": str(self.run_dir / "checkpoints" / "encoder.pt"),
                 "tables": _existing(self.output_dir, ("metrics.csv", "cases.csv")),
                 "pictures": _existing(self.output_dir, ("curves.png", *PICTURES)),

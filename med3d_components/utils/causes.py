@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Iterator
 from types import TracebackType
 
-__all__ = ["explain", "own_cause", "root_cause", "root_line", "show_cause"]
+__all__ = ["INTERRUPTED", "explain", "own_cause", "root_cause", "root_line", "show_cause"]
 
 PACKAGE = __name__.partition(".")[0]
 
@@ -40,6 +40,8 @@ EXPLANATIONS = {
     ),
 }
 """What libraries say, as a regular expression, and what it means to somebody who trains."""
+
+INTERRUPTED = "interrupted; a training goes on from what it saved last with --resume true."
 
 ADVICE = {
     errno.ENOSPC: "the disk is full; free some space, or name another folder by --output_dir and --ckpt_dir",
@@ -119,7 +121,7 @@ def show_cause(kind: type[BaseException], error: BaseException, trace: Traceback
     What ``sys.excepthook`` is set to.
     """
     if isinstance(error, KeyboardInterrupt):
-        line: str | None = "interrupted; a training goes on after its last whole epoch with --resume true."
+        line: str | None = INTERRUPTED
     else:
         line = explain(error)
     if line is None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import signal
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import fire
 
-from med3d_components.utils.causes import explain
+from med3d_components.utils.causes import INTERRUPTED, explain
 from med3d_components.utils.help import Declaration, command_help, module_text, overview, read_declaration
 
 __all__ = ["check_known", "run_commands"]
@@ -25,7 +26,7 @@ def run_commands(commands: Mapping[str, str] | str, about: str | None, argv: Seq
 
     A function is named as "package.module:function", and its module imported when it runs: help, and the answer to a
     misspelt option, are read from the source, since to import torch and MONAI takes seconds. A foreseeable error ends
-    the process with one line and exit code 1.
+    the process with one line and exit code 1, Ctrl-C with 130.
 
     Args:
         commands: name to function, or the only function. Names of two words, such as "prepare lits", make a group of
@@ -42,6 +43,9 @@ def run_commands(commands: Mapping[str, str] | str, about: str | None, argv: Seq
     program = f"python -m {script.parent.name}" if script.name == "__main__.py" else script.name
     try:
         _dispatch(commands, program, argv, about)
+    except KeyboardInterrupt:
+        print(f"\nerror: {INTERRUPTED}", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
     except Exception as error:
         line = explain(error)
         if line is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,8 @@ class Option:
         single: whether one value may stand for a list of equal ones, which it becomes.
         rising: the two values of the list must rise.
         null: whether null is allowed, too.
+        resume: what becomes of another value in a run that goes on: it is "taken", "refused", or "free", which nobody
+            need be told of.
     """
 
     kind: str
@@ -51,6 +53,7 @@ class Option:
     single: bool = False
     rising: bool = False
     null: bool = False
+    resume: str = "refused"
 
     def describe(self) -> str:
         """Say in words what is allowed.
@@ -211,20 +214,29 @@ POSITIVE = Option("number", 0, above=True)
 SEED = Option("integer", 0, 2**32 - 1)
 INTERVAL = Option("number", count=2, rising=True)
 
+
+def _taken(option: Option) -> Option:
+    return replace(option, resume="taken")
+
+
+def _free(option: Option) -> Option:
+    return replace(option, resume="free")
+
+
 OPTIONS = {
     # Where things are.
-    "dataset_dir": PATH,
-    "output_dir": PATH,
-    "output_postfix": Option("text"),
-    "format": Option("choice", choices=("nii.gz", "seg.nrrd", "dicom-seg", "rtstruct"), count=0),
-    "separate_classes": FLAG,
-    "probabilities": FLAG,
-    "run_dir": PATH,
-    "ckpt_dir": PATH,
-    "cache_dir": Option("path", null=True),
-    "cache_gb": POSITIVE,
+    "dataset_dir": _free(PATH),
+    "output_dir": _free(PATH),
+    "output_postfix": _free(Option("text")),
+    "format": _free(Option("choice", choices=("nii.gz", "seg.nrrd", "dicom-seg", "rtstruct"), count=0)),
+    "separate_classes": _free(FLAG),
+    "probabilities": _free(FLAG),
+    "run_dir": _free(PATH),
+    "ckpt_dir": _free(PATH),
+    "cache_dir": _free(Option("path", null=True)),
+    "cache_gb": _free(POSITIVE),
     "coarse_checkpoint": Option("path", null=True),
-    "resume": FLAG,
+    "resume": _free(FLAG),
     # The network.
     "pretrained_weights": Option("weights"),
     "architecture": Option("choice", choices=("resnet", "genesis")),
@@ -236,34 +248,34 @@ OPTIONS = {
     "widths": Option("widths"),
     "rates": Option("integer", 1, count=0),
     "scaled": FLAG,
-    "checkpointing": FLAG,
-    "dropout": Option("number", 0, 1, below=True),
-    "frozen_stages": Option("choice", choices=("stem", "layer1", "layer2", "layer3", "layer4"), count=0),
+    "checkpointing": _free(FLAG),
+    "dropout": _taken(Option("number", 0, 1, below=True)),
+    "frozen_stages": _taken(Option("choice", choices=("stem", "layer1", "layer2", "layer3", "layer4"), count=0)),
     # The training.
-    "epochs": COUNT,
-    "val_interval": COUNT,
-    "patience": WHOLE,
-    "batch_size": COUNT,
-    "accumulation_steps": COUNT,
-    "freeze_epochs": WHOLE,
-    "keep": Option("choice", choices=("best", "last")),
-    "checkpoint_minutes": Option("number", 0),
-    "learning_rate": POSITIVE,
-    "decoder_rate_multiple": POSITIVE,
-    "halving": COUNT,
+    "epochs": _taken(COUNT),
+    "val_interval": _taken(COUNT),
+    "patience": _taken(WHOLE),
+    "batch_size": _taken(COUNT),
+    "accumulation_steps": _taken(COUNT),
+    "freeze_epochs": _taken(WHOLE),
+    "keep": _taken(Option("choice", choices=("best", "last"))),
+    "checkpoint_minutes": _free(Option("number", 0)),
+    "learning_rate": _taken(POSITIVE),
+    "decoder_rate_multiple": _taken(POSITIVE),
+    "halving": _taken(COUNT),
     "seed": SEED,
     "split_seed": SEED,
-    "num_workers": WHOLE,
-    "precision": Option("choice", choices=("auto", "bf16", "fp16", "float32")),
-    "device": Option("device"),
+    "num_workers": _free(WHOLE),
+    "precision": _taken(Option("choice", choices=("auto", "bf16", "fp16", "float32"))),
+    "device": _free(Option("device")),
     # The data.
     "domains": Option("text", count=0, null=True),
-    "domain_sampling": Option("number", 1, choices=("proportional", "even")),
+    "domain_sampling": _taken(Option("number", 1, choices=("proportional", "even"))),
     "val_fraction": SHARE,
     "train_share": SHARE,
     "folds": Option("integer", 2),
     "fold": WHOLE,
-    "cases": Option("choice", choices=("validation", "unseen", "all")),
+    "cases": _free(Option("choice", choices=("validation", "unseen", "all"))),
     "merge_tumours": FLAG,
     "threshold": Option("number", 1, 5),
     "at_threshold": Option("choice", choices=("benign", "malignant", "drop")),
@@ -273,33 +285,33 @@ OPTIONS = {
     "spacing": MM,
     "cube_spacing": Option("number", 0, above=True, count=3, single=True),
     "patch_size": Option("integer", 1, count=3, single=True),
-    "margin": Option("integer", 0, count=3),
+    "margin": _taken(Option("integer", 0, count=3)),
     "margin_mm": Option("number", 0, count=3, single=True),
     "intensity_range": Option("number", count=2, rising=True, null=True),
     "output_range": INTERVAL,
     "percentiles": Option("number", 0, 100, count=2, rising=True),
     # Augmentation and distortion.
-    "cubes_per_scan": COUNT,
-    "draws_per_epoch": COUNT,
-    "max_tissue": PROBABILITY,
-    "flip_prob": PROBABILITY,
-    "flip_left_right": Option("flag", null=True),
-    "shuffle_prob": PROBABILITY,
-    "intensity_prob": PROBABILITY,
-    "paint_prob": PROBABILITY,
-    "in_prob": PROBABILITY,
-    "fill": Option("choice", choices=("noise", "constant")),
-    "expand_mm": DISTANCE,
-    "translate_mm": DISTANCE,
-    "rotate_degrees": Option("number", 0, 180),
+    "cubes_per_scan": _taken(COUNT),
+    "draws_per_epoch": _taken(COUNT),
+    "max_tissue": _taken(PROBABILITY),
+    "flip_prob": _taken(PROBABILITY),
+    "flip_left_right": _taken(Option("flag", null=True)),
+    "shuffle_prob": _taken(PROBABILITY),
+    "intensity_prob": _taken(PROBABILITY),
+    "paint_prob": _taken(PROBABILITY),
+    "in_prob": _taken(PROBABILITY),
+    "fill": _taken(Option("choice", choices=("noise", "constant"))),
+    "expand_mm": _taken(DISTANCE),
+    "translate_mm": _taken(DISTANCE),
+    "rotate_degrees": _taken(Option("number", 0, 180)),
     # Inference.
-    "domain": Option("text", null=True),
-    "sw_batch_size": COUNT,
-    "overlap": Option("number", 0, 1, below=True),
-    "skip_air": FLAG,
-    "resample": FLAG,
-    "fuse": FLAG,
-    "components": Option("integer", 1, null=True),
+    "domain": _free(Option("text", null=True)),
+    "sw_batch_size": _free(COUNT),
+    "overlap": _free(Option("number", 0, 1, below=True)),
+    "skip_air": _free(FLAG),
+    "resample": _free(FLAG),
+    "fuse": _free(FLAG),
+    "components": _free(Option("integer", 1, null=True)),
 }
 
 RENAMED = {

@@ -108,3 +108,13 @@ def test_validation_cases_are_shared_out_and_no_rank_has_none(monkeypatch: pytes
         assert list(ShardSampler(1)) == [0]
         assert len(ShardSampler(7)) in (2, 3)
     assert sorted(shares) == list(range(7))
+
+
+def test_the_steps_that_were_made_are_left_out_and_the_others_are_the_same() -> None:
+    sampler = DomainBatchSampler(scans(DOMAINS), 4)
+    sampler.set_epoch(2)
+    whole = list(sampler)
+    for first in range(len(whole) + 1):
+        sampler.set_epoch(2, first)
+        assert list(sampler) == whole[first:]
+    assert len(sampler) == len(whole)

@@ -13,11 +13,11 @@ import torch
 from ignite.engine import Engine, Events
 from torch import nn
 
+from med3d_components.engines import PrecisionTrainer
 from med3d_components.handlers import TrainingCheckpoint, TrainingReport
 from med3d_components.networks import Med3DNet
-from med3d_components.utils.precision import choose_precision
 
-Train = Callable[..., Engine]
+Train = Callable[..., PrecisionTrainer]
 ORIGIN = {"bundle": "tiny", "trained_on": ["liver"]}
 
 
@@ -39,7 +39,8 @@ def train(tmp_path: Path) -> Train:
         settings: Mapping[str, Any] = MappingProxyType({"depth": 10}),
         build: Callable[[], nn.Module] = lambda: Med3DNet({"liver": 2}, depth=10),
         precision: str = "float32",
-    ) -> Engine:
+        **arguments: Any,
+    ) -> PrecisionTrainer:
         torch.manual_seed(0)
         network = build()
         *_, parameter = network.parameters()
@@ -55,12 +56,18 @@ def train(tmp_path: Path) -> Train:
             trainer.state.losses.append(batch)
             return [{"loss": batch}]
 
-        trainer, evaluator = Engine(step), Engine(lambda engine, batch: None)
+        trainer = PrecisionTrainer(
+            precision,
+            device="cpu",
+            max_epochs=len(scores),
+            train_data_loader=[1.0, 2.0],
+            network=network,
+            optimizer=optimizer,
+            loss_function=nn.MSELoss(),
+            iteration_update=step,
+        )
+        evaluator = Engine(lambda engine, batch: None)
         evaluator.state.key_metric_name = "val_mean_dice"
-        trainer.optimizer, trainer.state.losses = optimizer, []
-        trainer.add_event_handler(Events.EPOCH_STARTED, lambda: trainer.state.losses.clear())
-        trainer.precision = choose_precision(precision)
-        trainer.scaler = torch.amp.GradScaler("cpu") if precision == "fp16" else None
         evaluator.state.epoch = 0
 
         def validate() -> None:
@@ -74,10 +81,11 @@ def train(tmp_path: Path) -> Train:
         trainer.add_event_handler(Events.EPOCH_COMPLETED, validate)
         TrainingReport(tmp_path / "eval", evaluator, resume).attach(trainer)
         checkpoint = TrainingCheckpoint(
-            tmp_path / "models", tmp_path, network, optimizer, schedule, evaluator, {**ORIGIN, **settings}, resume
-        )
+            tmp_path / "models", tmp_path, network, optimizer, schedule, evaluator, {**ORIGIN, **settings}, resume,
+            **arguments,
+        )  # fmt: skip
         checkpoint.attach(trainer)
-        trainer.run([1.0, 2.0], max_epochs=len(scores), epoch_length=2)
+        trainer.run()
         trainer.state.checkpoint = checkpoint
         return trainer
 

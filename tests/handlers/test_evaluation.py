@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
+import pytest
 import torch
 from ignite.engine import Engine, Events
 
-from med3d_components.handlers import CaseReport, EvaluationReport, OverlayPictures
+from med3d_components.handlers import CaseReport, EvaluationReport, OverlayPictures, Validation
 from tests.handlers.conftest import rows
 
 
@@ -52,3 +54,15 @@ def test_the_rows_of_a_second_metric_get_a_table_named_after_it(tmp_path: Path) 
     engine.run([0])
     assert rows(tmp_path / "cases.csv") == [{"case": "1", "dice": "1.0"}]
     assert rows(tmp_path / "cases_lits.csv") == [{"case": "1", "rvd": "0.5"}]
+
+
+@pytest.mark.parametrize(("interval", "expected"), [(1, [1, 2, 3, 4, 5]), (2, [2, 4, 5]), (9, [5])])
+def test_the_last_epoch_is_validated_whatever_the_interval(interval: int, expected: list[int]) -> None:
+    validated: list[int] = []
+    evaluator = SimpleNamespace(run=validated.append)
+    trainer = Engine(lambda engine, batch: None)
+    handler = Validation(interval, None)
+    handler.validator = evaluator
+    handler.attach(trainer)
+    trainer.run([0], max_epochs=5)
+    assert validated == expected

@@ -71,6 +71,7 @@ def draws(epochs: range, seed: int = 0) -> dict[int, tuple[float, float, int]]:
         seen[engine.state.epoch] = (torch.rand(1).item(), float(np.random.rand()), sampler.epoch)  # noqa: NPY002
 
     engine = Engine(step)
+    engine.state.first_step = 0
     EpochSeeder(sampler, torch.nn.BatchNorm3d(1), seed).attach(engine)
     engine.load_state_dict({"epoch": epochs.start - 1, "max_epochs": epochs.stop - 1, "epoch_length": 1})
     engine.run([0])

@@ -28,6 +28,7 @@ def engine(batches: int) -> Engine:
     made = Engine(lambda engine, batch: None)
     made.data_loader = Loader(range(batches))
     made.state.best_metric, made.state.best_metric_epoch = 0.75, 2
+    made.state.first_step, made.state.keep_last = 0, False
     made.state.key_metric_name = "val_mean_dice"
     return made
 
@@ -76,6 +77,16 @@ def test_a_training_without_a_validation_claims_no_best(tmp_path: Path, caplog: 
     evaluator.state.best_metric_epoch = -1
     told = run(RunSummary(nn.Linear(1, 1), SETTINGS, "auto", "cpu", tmp_path, evaluator=evaluator), engine(1), caplog)
     assert told["best"] == "no epoch has a score"
+
+
+def test_a_resumed_training_tells_the_step_and_the_kept_last_model(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    evaluator, trainer = engine(1), engine(3)
+    evaluator.state.keep_last, trainer.state.first_step = True, 2
+    told = run(RunSummary(nn.Linear(1, 1), SETTINGS, "auto", "cpu", tmp_path, evaluator=evaluator), trainer, caplog)
+    assert told["resumed"] == "after step 2 of epoch 1"
+    assert told["model"] == "model.pt, of the last epoch"
 
 
 def test_an_inference_tells_its_cases_and_nothing_of_epochs(caplog: pytest.LogCaptureFixture) -> None:

@@ -82,3 +82,16 @@ def test_a_foreseen_error_of_a_command_is_one_line(capsys: pytest.CaptureFixture
     with pytest.raises(SystemExit):
         run_commands({"flag": "med3d_components.utils.checks:as_flag"}, None, ["flag", "flag", "x"])
     assert capsys.readouterr().err == "error: flag is 'x', but must be true or false.\n"
+
+
+def test_ctrl_c_ends_in_one_line_and_its_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "pressed_commands.py").write_text(
+        "def wait() -> None:\n    raise KeyboardInterrupt\n", encoding="utf-8"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        run_commands("pressed_commands:wait", None, [])
+    assert ended.value.code == 130
+    assert "goes on from what it saved last with --resume true" in capsys.readouterr().err

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from med3d_components.utils.option_help import default_text, describe_options, option_table
+from med3d_components.utils.option_help import default_text, describe_options, option_names, option_table
 from med3d_components.utils.options import OPTIONS, Option, check_value, is_expression
 
 NAN, INFINITY = float("nan"), float("inf")
@@ -172,3 +175,13 @@ def test_the_table_of_a_readme_has_a_row_for_each_option() -> None:
     assert rows[0] == "| Option | Default | Allowed | Meaning |"
     assert rows[2].startswith("| `--epochs` | 3 | an integer, 1 or more | Passes")
     assert len(rows) == 2 + 7
+
+
+def test_the_documents_tell_of_every_option_what_a_resume_does_with_it() -> None:
+    root = Path(__file__).parents[2]
+    configs = [json.loads(path.read_text(encoding="utf-8")) for path in root.glob("bundles/*/configs/train.json")]
+    names = {name for config in configs for name in option_names(config)} - {"resume"}
+    text = (root / "docs" / "trainings.md").read_text(encoding="utf-8").partition("### What a resume takes")[2]
+    rows = [set(re.findall(r"`(\w+)`", line)) for line in text.splitlines() if line.startswith("| `")]
+    kinds = ("taken", "refused", "free")
+    assert rows == [{name for name in names if OPTIONS[name].resume == kind} for kind in kinds]
