@@ -4,8 +4,8 @@ Each steps aside where it would take longer, by a rule on the processor's instru
 rules are measured (docs/performance.md), and nothing is timed at run time: the same input takes the same way each time.
 
 They step aside, too, where anything but autograd looks at what is computed: ``torch.compile``, ``torch.export``,
-tracing, the transforms of ``torch.func``, forward-mode differentiation, dispatch modes, subclasses of tensors. A gradient
-that is differentiated again (``create_graph=True``) is computed by torch's own functions, which can be.
+tracing, the transforms of ``torch.func``, forward-mode differentiation, dispatch modes, subclasses of tensors. Where a
+gradient is differentiated again (``create_graph=True``), torch's own functions compute it.
 """
 
 from __future__ import annotations
