@@ -231,6 +231,9 @@ class CheckpointedSequential(nn.Sequential):
 
 def _checkpointed(module: nn.Module, x: torch.Tensor | list[torch.Tensor]) -> torch.Tensor:
     """Run a module now, and once more in the backward pass, where it changes no BatchNorm statistics."""
+    if torch.compiler.is_compiling():
+        # It takes no context, and needs none: a compiled graph changes statistics once.
+        return checkpoint(module, x, use_reentrant=False)
     return checkpoint(module, x, use_reentrant=False, context_fn=lambda: (nullcontext(), _unchanged_buffers(module)))
 
 

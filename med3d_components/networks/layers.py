@@ -2,6 +2,10 @@
 
 Each steps aside where it would take longer, by a rule on the processor's instructions and the shape of the maps. The
 rules are measured (docs/performance.md), and nothing is timed at run time: the same input takes the same way each time.
+
+They step aside, too, where anything but autograd looks at what is computed: ``torch.compile``, ``torch.export``,
+tracing, the transforms of ``torch.func``, forward-mode differentiation, dispatch modes, subclasses of tensors. Where a
+gradient is differentiated again (``create_graph=True``), torch's own functions compute it.
 """
 
 from __future__ import annotations
@@ -11,8 +15,11 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch._C._functorch import is_legacy_batchedtensor
+from torch.autograd.forward_ad import unpack_dual
 from torch.jit import is_scripting, is_tracing  # type: ignore[attr-defined]
 from torch.nn.grad import conv3d_input
+from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 __all__ = ["DilatedConv3d", "FastMaxPool3d"]
 
@@ -51,15 +58,16 @@ class DilatedConv3d(nn.Conv3d):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (B, in_channels, H, W, D) to (B, out_channels, H, W, D)."""
-        # Folding BatchNorm gives it a bias, after which it does not learn.
-        learns = torch.is_grad_enabled() and self.weight.requires_grad and self.bias is None
         if not is_scripting():  # noqa: SIM102 - a condition of its own, for TorchScript to leave out what is in it
-            if learns and not is_tracing() and _suits_taps(x, self.weight):
-                weight = self.weight
-                if torch.is_autocast_enabled("cpu"):
-                    # Autocast knows PyTorch's own functions only.
-                    x, weight = (tensor.to(torch.get_autocast_dtype("cpu")) for tensor in (x, weight))
-                return _TapwiseGradient.apply(x, weight, self.dilation[0])
+            # Folding BatchNorm gives it a bias, after which it does not learn.
+            if (
+                _is_eager(x, self.weight)
+                and torch.is_grad_enabled()
+                and self.weight.requires_grad
+                and self.bias is None
+                and _suits_taps(x, self.weight)
+            ):
+                return _TapwiseGradient.apply(*_autocast(x, self.weight), self.dilation[0])
         return self._conv_forward(x, self.weight, self.bias)
 
 
@@ -78,21 +86,45 @@ class FastMaxPool3d(nn.MaxPool3d):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (B, C, H, W, D) to the maxima of its windows."""
         if not is_scripting():  # noqa: SIM102 - a condition of its own, for TorchScript to leave out what is in it
-            if _suits_onednn(x):
-                return super().forward(x.to_mkldnn()).to_dense()
+            if _is_eager(x) and _suits_onednn(x):
+                if not (torch.is_grad_enabled() and x.requires_grad):
+                    return super().forward(x.to_mkldnn()).to_dense()
+                # What hooks do to a saved tensor, such as copying it, loses what oneDNN noted in it.
+                if torch._C._autograd._top_saved_tensors_default_hooks(True) is None:
+                    return _OneDNNPooling.apply(x, self.kernel_size, self.stride, self.padding, self.dilation)
         return nn.functional.max_pool3d(x, self.kernel_size, self.stride, self.padding, self.dilation)
 
 
+def _is_eager(*tensors: torch.Tensor) -> bool:
+    """Tell whether nothing but autograd looks at what is computed from plain tensors."""
+    # The cheap questions of a compiler first: it cannot ask the others itself.
+    if torch.compiler.is_compiling() or is_tracing():
+        return False
+    if any(type(tensor) not in (torch.Tensor, nn.Parameter) for tensor in tensors):
+        return False
+    if torch._C._are_functorch_transforms_active() or _get_current_dispatch_mode() is not None:
+        return False
+    return not any(is_legacy_batchedtensor(tensor) or unpack_dual(tensor).tangent is not None for tensor in tensors)
+
+
+def _autocast(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Cast as torch's convolution does under autocast, which knows PyTorch's own functions only."""
+    if not torch.is_autocast_enabled("cpu"):
+        return tensors
+    dtype = torch.get_autocast_dtype("cpu")
+    return tuple(tensor if tensor.dtype is torch.float64 else tensor.to(dtype) for tensor in tensors)
+
+
 def _suits_taps(x: torch.Tensor, weight: torch.Tensor) -> bool:
-    if x.device.type != "cpu" or weight.shape[0] * weight.shape[1] < LEAST_CHANNELS:
+    if x.device.type != "cpu" or x.ndim != 5 or weight.shape[0] * weight.shape[1] < LEAST_CHANNELS:
         return False
     least = LEAST_VOXELS.get(torch.backends.cpu.get_cpu_capability(), OTHERS_LEAST_VOXELS)
     return x.numel() // x.shape[1] >= least
 
 
 def _suits_onednn(x: torch.Tensor) -> bool:
-    # Neither fake tensors nor traced graphs know its layout, and in channels last PyTorch's own pooling is faster.
-    if type(x) is not torch.Tensor or is_tracing() or x.device.type != "cpu" or not x.is_contiguous():
+    # In channels last PyTorch's own pooling is faster.
+    if x.device.type != "cpu" or x.ndim != 5 or not x.is_contiguous():
         return False
     if not torch.backends.mkldnn.is_available() or torch.backends.cpu.get_cpu_capability() != "AVX512":
         return False
@@ -114,13 +146,47 @@ class _TapwiseGradient(torch.autograd.Function):
         return nn.functional.conv3d(x, weight, padding=dilation, dilation=dilation)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor, None]:
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None, None]:
         x, weight = ctx.saved_tensors
-        to_input = None
-        if ctx.needs_input_grad[0]:
-            to_input = conv3d_input(x.shape, weight, gradient, padding=ctx.dilation, dilation=ctx.dilation)
-        return to_input, _weight_gradient(x, gradient, ctx.dilation), None
+        dilation, wanted = ctx.dilation, ctx.needs_input_grad[:2]
+        if torch.is_grad_enabled() or not _is_eager(gradient):
+            three = [dilation] * 3
+            to_input, to_weight, _ = torch.ops.aten.convolution_backward(
+                gradient, x, weight, None, [1] * 3, three, three, False, [0] * 3, 1, [*wanted, False]
+            )
+            return to_input, to_weight, None
+        # A matrix product would be cast where only the backward pass runs under autocast, a convolution's is not.
+        with torch.autocast("cpu", enabled=False):
+            to_input = (
+                conv3d_input(x.shape, weight, gradient, padding=dilation, dilation=dilation) if wanted[0] else None
+            )
+            to_weight = _weight_gradient(x, gradient, dilation) if wanted[1] else None
+        return to_input, to_weight, None
+
+
+class _OneDNNPooling(torch.autograd.Function):
+    """The pooling of :class:`FastMaxPool3d` as a function of input, kernel size, stride, padding and dilation."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, *window: Any) -> torch.Tensor:
+        ctx.window = [[value] * 3 if isinstance(value, int) else list(value) for value in window]
+        # oneDNN notes the places of the maxima only where torch tells it that a gradient will be asked for.
+        with torch.enable_grad():
+            inside = x.detach().to_mkldnn().requires_grad_()
+            pooled = torch.ops.aten.mkldnn_max_pool3d(inside, *ctx.window).detach()
+        ctx.save_for_backward(x, inside.detach(), pooled)
+        return pooled.to_dense()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        x, inside, pooled = ctx.saved_tensors
+        aten, window = torch.ops.aten, ctx.window
+        if torch.is_grad_enabled() or not _is_eager(gradient):
+            _, places = aten.max_pool3d_with_indices(x.detach(), *window)
+            to_input = aten.max_pool3d_with_indices_backward(gradient, x, *window, False, places)
+        else:
+            to_input = aten.mkldnn_max_pool3d_backward(gradient.to_mkldnn(), pooled, inside, *window).to_dense()
+        return to_input, None, None, None, None
 
 
 def _weight_gradient(x: torch.Tensor, gradient: torch.Tensor, dilation: int) -> torch.Tensor:

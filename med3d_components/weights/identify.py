@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Collection, Container, Mapping
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ __all__ = [
     "infer_settings",
     "mismatch",
     "stem_channels",
+    "unwrap",
 ]
 
 State = dict[str, torch.Tensor]
@@ -27,6 +28,10 @@ State = dict[str, torch.Tensor]
 HEADS = ("conv_seg.", "fc.", "up_tr", "out_tr.")
 STEMS = ("conv1.weight", "down_tr64.ops.0.conv1.weight")
 """The first convolution of a ResNet and of a Models Genesis U-Net."""
+WRAPPERS = ("module", "model", "net", "network", "backbone")
+"""What training code puts in front of a network's names: DataParallel, and modules that hold the network."""
+COMPILED = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
+"""What torch's own wrappers put there, or between two parts of a name."""
 NAMES = {"resnet": "a ResNet", "genesis": "a Models Genesis U-Net"}
 # The settings that decide whether the weights of a ResNet fit; in_channels can be adapted instead.
 DECISIVE = ("depth", "shortcut_type", "dilations", "preactivation")
@@ -46,6 +51,68 @@ def encoder_entries(state: State, wanted: Container[str]) -> tuple[State, tuple[
     heads = [name for name in encoder if name.startswith(HEADS) and name not in wanted]
     others = [name for name in state if not name.startswith(prefix)]
     return {name: x for name, x in encoder.items() if name not in heads}, (*heads, *others)
+
+
+def unwrap(
+    state: State, wanted: Collection[str], parts: Collection[str] = ()
+) -> tuple[State, list[str], tuple[str, ...]]:
+    """Take off what wrappers of the network put in front of its names, and torch's own inside of them.
+
+    Of all runs of wrappers' names that the file's names begin with, the one that leaves most of the wanted names, and
+    of several the shortest: nothing is taken off that the network itself has. Other names stay as they are.
+
+    Args:
+        state: entries of the file.
+        wanted: names of the network's entries.
+        parts: names of modules that the network may be in the file, and that stay, such as "encoder".
+
+    Returns:
+        The entries under their new names, what was taken off, in words, and the names of what is outside the wrapper.
+
+    Example:
+        >>> unwrap({"_orig_mod.model.a.weight": 1, "loss.weight": 2}, ["a.weight"])
+        ({'a.weight': 1, 'loss.weight': 2}, ["prefix '_orig_mod.model.' taken off 1 name"], ('loss.weight',))
+    """
+    known = {*wanted, *(f"{part}.{name}" for part in parts for name in wanted)}
+    said = []
+    prefix = _find_prefix(state, known)
+    outside = tuple(name for name in state if not name.startswith(prefix))
+    renamed = {name: name.removeprefix(prefix) for name in state}
+    if prefix and len(set(renamed.values())) == len(state):
+        said.append(f"prefix {prefix!r} taken off {_count(len(state) - len(outside))}")
+        state = {renamed[name]: x for name, x in state.items()}
+    renamed = {name: name if name in known else _without_torchs_own(name) for name in state}
+    count = sum(old != new for old, new in renamed.items())
+    if count and len(set(renamed.values())) == len(state):
+        said.append(f"{', '.join(filter(' '.join(state).__contains__, COMPILED))} taken out of {_count(count)}")
+        state = {renamed[name]: x for name, x in state.items()}
+    return state, said, outside
+
+
+def _find_prefix(state: Collection[str], known: Container[str]) -> str:
+    """Return the run of wrappers' names, each with its dot, that stands before most of the known names."""
+    prefixes = {"": 0}
+    for name in state:
+        words = name.split(".")
+        for count in range(len(words)):
+            if not all(word in (*WRAPPERS, *COMPILED) for word in words[:count]):
+                break
+            prefix = "".join(f"{word}." for word in words[:count])
+            rest = name.removeprefix(prefix)
+            prefixes[prefix] = prefixes.get(prefix, 0) + (rest in known or _without_torchs_own(rest) in known)
+    if any(prefixes.values()):
+        return max(sorted(prefixes, key=len), key=prefixes.__getitem__)
+    # Of another network; what stands before all of its names is none of its own.
+    return max((prefix for prefix in prefixes if all(name.startswith(prefix) for name in state)), key=len)
+
+
+def _without_torchs_own(name: str) -> str:
+    first, *others = name.split(".")
+    return ".".join([first, *(word for word in others if word not in COMPILED)])
+
+
+def _count(names: int) -> str:
+    return f"{names} name" if names == 1 else f"{names} names"
 
 
 def fold_shortcut_biases(state: State) -> tuple[State, list[str]]:

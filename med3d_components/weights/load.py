@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch._dynamo import OptimizedModule
+from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from med3d_components.networks.genesis import ContractingPath
 from med3d_components.networks.resnet import DilatedResNet
@@ -25,6 +27,7 @@ from med3d_components.weights.identify import (
     infer_settings,
     mismatch,
     stem_channels,
+    unwrap,
 )
 from med3d_components.weights.read import WeightFile, download, read_weights
 
@@ -84,16 +87,18 @@ class LoadReport:
         return "\n".join([title, *(f"  {name:<11} {text}" for name, text in lines.items())])
 
 
-def load_encoder(network: nn.Module, source: str, min_share: float = 1.0) -> LoadReport:
+def load_encoder(network: nn.Module, source: str | os.PathLike[str], min_share: float = 1.0) -> LoadReport:
     """Load pre-trained weights into a network's encoder and log what was done.
 
     Recognised files: our ``encoder.pt`` and ``model.pt``, MedicalNet, MONAI's ResNet, Kinetics 3D-ResNets, and Models
-    Genesis for a U-Net. Heads are dropped, another number of input channels is adapted, both are reported. The network
-    changes only if all is well. Weights that must not be used commercially are warned of.
+    Genesis for a U-Net; written by ``torch.save``, PyTorch Lightning or safetensors. Names may carry what wrappers put
+    in front of them, such as ``module.``, ``_orig_mod.``, ``model.``, ``net.``, also several of them. Heads are
+    dropped, another number of input channels and other floating-point types are adapted; all of this is reported. The
+    network changes only if all is well. Weights that must not be used commercially are warned of.
 
     Args:
         network: a :class:`DilatedResNet`, :class:`GenesisEncoder` or :class:`GenesisEncoderDecoder`, or a module that
-            has one as ``encoder``.
+            has one as ``encoder``; compiled or inside DataParallel, too.
         source: "medicalnet" or "medicalnet_23" (the published file of the network's depth, from the Hugging Face Hub
             or its local cache), "kinetics:FILE", "genesis:FILE", or the path of a file.
         min_share: share of the encoder's floating-point values that the file must provide. Below 1, missing and
@@ -104,7 +109,8 @@ def load_encoder(network: nn.Module, source: str, min_share: float = 1.0) -> Loa
 
     Raises:
         FileNotFoundError: if the source is neither a file nor a name, or its file cannot be downloaded.
-        ValueError: if the network has no such encoder, the file holds no weights, or they do not fit.
+        ValueError: if the network has no such encoder, the file holds no weights, they do not fit, or some are NaN,
+            infinite, complex or integers.
 
     Example:
         The published file is downloaded where it is not cached yet; a checkpoint is read where it lies.
@@ -118,19 +124,32 @@ def load_encoder(network: nn.Module, source: str, min_share: float = 1.0) -> Loa
     """
     if not 0 < min_share <= 1:
         raise ValueError(f"min_share is {min_share}, but must be above 0 and at most 1.")
+    network, source = _inner(network), os.fspath(source)
     encoder = _find_encoder(network)
     if encoder is None:
         raise ValueError(
             f"A {type(network).__name__} has no DilatedResNet or GenesisEncoder as `encoder` to load weights into."
         )
     file = _read_source(source, encoder)
-    state, dropped = encoder_entries(file.state, encoder.state_dict())
+    own = encoder.state_dict()
+    state, unwrapped, outside = unwrap(file.state, own, parts=("encoder",))
+    state, dropped = encoder_entries({name: x for name, x in state.items() if name not in outside}, own)
+    converted = _check_values(state, own, file.path)
     if source.startswith(KINETICS) and stem_channels(state) != 3:
         raise ValueError(f"{file.path} is no Kinetics file, since it has no RGB stem; give its path without {KINETICS}")
     state, folded = fold_shortcut_biases(state)
     state, fitted = adapt_stem(state, encoder.settings["in_channels"])
     problem = mismatch({**file.settings, **infer_settings(state)}, encoder.settings)
-    report = _copy_entries(encoder, state, file, source, problem, min_share, dropped, (*folded, *fitted))
+    report = _copy_entries(
+        encoder,
+        state,
+        file,
+        source,
+        problem,
+        min_share,
+        (*dropped, *outside),
+        (*unwrapped, *folded, *fitted, *converted),
+    )
     logger.info("%s", report)
     card = _find_published(source, file)
     if card and card.non_commercial:
@@ -143,7 +162,7 @@ def load_checkpoint(network: nn.Module, path: str | os.PathLike[str], part: str 
 
     Args:
         network: any network; one with an encoder that :func:`load_encoder` takes gets the better error messages.
-        path: of a state_dict, plain or under the key "state_dict", "model" or "network".
+        path: of a state_dict, plain or inside a checkpoint; names may carry what wrappers put in front of them.
         part: name of the network in a larger one, whose checkpoint will do as well.
 
     Returns:
@@ -151,8 +170,8 @@ def load_checkpoint(network: nn.Module, path: str | os.PathLike[str], part: str 
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it holds no weights, or an entry is missing, unexpected or of another shape; the network is
-            unchanged then.
+        ValueError: if it holds no weights, or an entry is missing, unexpected, of another shape, NaN, infinite,
+            complex or integer where the network's is not; the network is unchanged then.
 
     Example:
         >>> import torch
@@ -162,12 +181,23 @@ def load_checkpoint(network: nn.Module, path: str | os.PathLike[str], part: str 
         >>> load_checkpoint(network, "model.pt").share
         1.0
     """
-    file = read_weights(Path(path))
+    network, file = _inner(network), read_weights(Path(path))
+    own = network.state_dict()
+    state, unwrapped, _ = unwrap(file.state, own, parts=(part,) if part else ())
+    file = replace(file, state=state)
     inner = {key.removeprefix(f"{part}."): value for key, value in file.state.items() if key.startswith(f"{part}.")}
     file = replace(file, state=inner or file.state)
-    report = _copy_entries(network, file.state, file, str(path), _diagnose(network, file))
+    adapted = (*unwrapped, *_check_values(file.state, own, file.path))
+    report = _copy_entries(network, file.state, file, str(path), _diagnose(network, file), adapted=adapted)
     logger.info("%s", report)
     return report
+
+
+def _inner(network: nn.Module) -> nn.Module:
+    """Return the network that is compiled or inside of DataParallel, under whose names its entries are."""
+    while isinstance(network, DataParallel | DistributedDataParallel | OptimizedModule):
+        network = network._orig_mod if isinstance(network, OptimizedModule) else network.module
+    return network
 
 
 def _find_encoder(network: nn.Module) -> DilatedResNet | ContractingPath | None:
@@ -237,6 +267,46 @@ def _diagnose(network: nn.Module, file: WeightFile) -> str | None:
     return mismatch(settings, encoder.settings) or domain_mismatch(file.state, network.state_dict())
 
 
+def _check_values(state: Mapping[str, torch.Tensor], network: Mapping[str, torch.Tensor], path: Path) -> list[str]:
+    """Refuse values that no network of floating-point numbers can have, and say which types are converted.
+
+    Args:
+        state: entries of the file, under the network's names where it has them.
+        network: its entries, of the types that the file's are converted to.
+        path: of the file.
+
+    Raises:
+        ValueError: if an entry is complex, an integer where the network has none, NaN or infinite, also as the
+            network's type has it; names the first one.
+    """
+    bad: dict[str, list[str]] = {}
+    types: Counter[tuple[str, str]] = Counter()
+    for name, values in state.items():
+        wanted = network[name].dtype if name in network else values.dtype
+        if values.is_complex():
+            bad.setdefault("complex numbers", []).append(name)
+        elif wanted.is_floating_point and not values.is_floating_point():
+            bad.setdefault(f"{_type(values.dtype)} where the network has {_type(wanted)}", []).append(name)
+        elif values.is_floating_point():
+            # Numbers of the file's type may be too large for the network's.
+            if not values.to(wanted if wanted.is_floating_point else values.dtype).isfinite().all():
+                bad.setdefault("values that are NaN or infinite", []).append(name)
+            if values.dtype is not wanted:
+                types[_type(values.dtype), _type(wanted)] += 1
+    if bad:
+        what, names = next(iter(bad.items()))
+        count = f"{len(names)} {'entry' if len(names) == 1 else 'entries'}"
+        raise ValueError(
+            f"{path} holds {what} in {count}, the first of them {names[0]}, and the network is unchanged: give weights "
+            "of a training that went well, as floating-point numbers."
+        )
+    return [f"{old} converted to {new} ({n} {'entry' if n == 1 else 'entries'})" for (old, new), n in types.items()]
+
+
+def _type(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
 def _copy_entries(
     module: nn.Module,
     state: Mapping[str, torch.Tensor],
@@ -283,6 +353,8 @@ def _copy_entries(
         raise ValueError(f"{file.path} does not fit, and the network is unchanged: {problem}.")
     module.load_state_dict({name: state[name] for name in matched}, strict=False)
     adapted = (*adapted, problem) if problem else adapted
+    if file.left_out:
+        adapted = (*adapted, f"Python objects beside the weights left out: {', '.join(file.left_out)}")
     return LoadReport(source, file.path, file.sha256, matched, missing, unexpected, dropped, adapted, share)
 
 
