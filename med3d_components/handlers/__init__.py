@@ -6,6 +6,7 @@ from med3d_components.handlers.evaluation import CaseReport, EvaluationReport
 from med3d_components.handlers.inference import FreshOutput, PredictionTable, ScanReport
 from med3d_components.handlers.pictures import ClassificationPictures, OverlayPictures, RestorationPictures
 from med3d_components.handlers.progress import ProgressBar
+from med3d_components.handlers.record import RunRecord
 from med3d_components.handlers.start import EpochSeeder, PretrainedEncoder
 from med3d_components.handlers.summary import RunSummary
 from med3d_components.handlers.training import TrainingReport
@@ -22,6 +23,7 @@ __all__ = [
     "PretrainedEncoder",
     "ProgressBar",
     "RestorationPictures",
+    "RunRecord",
     "RunSummary",
     "ScanReport",
     "StrictCheckpointLoader",
