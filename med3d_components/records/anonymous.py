@@ -80,7 +80,8 @@ def placeholder(option: str, value: Any) -> Any:
         >>> placeholder("pretrained_weights", "genesis:/home/me/Genesis_Chest_CT.pt"), placeholder("depth", 10)
         ('genesis:<pretrained_weights>', 10)
     """
-    if value is None or (kind := OPTIONS[option].kind) not in ("path", "weights"):
+    kind = OPTIONS[option].kind if option in OPTIONS else "path"
+    if value is None or kind not in ("path", "weights"):
         return value
     if kind == "weights" and (value in MEDICALNET or str(value).lower() == "none"):
         return value

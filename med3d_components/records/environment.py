@@ -87,11 +87,9 @@ def package_digest(package: Path = PACKAGE) -> str:
         64
     """
     digest = hashlib.sha256()
-    names = {path.relative_to(package).as_posix(): path for path in package.rglob("*.py")}
-    for name, path in sorted(
-        (f"{package.name}/{name}", path) for name, path in names.items() if not _is_workshop(name)
-    ):
-        digest.update(f"{name} {file_digest(path)}\n".encode())
+    for name, path in sorted((path.relative_to(package).as_posix(), path) for path in package.rglob("*.py")):
+        if name.partition("/")[0] not in WORKSHOP:
+            digest.update(f"{package.name}/{name} {file_digest(path)}\n".encode())
     return digest.hexdigest()
 
 
@@ -103,8 +101,8 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         now: the other one.
 
     Example:
-        >>> differences({"threads": 2, "versions": {"torch": "2.12.0"}}, {"threads": 2, "versions": {"torch": "2.13.0"}})
-        ['torch: 2.12.0 then, 2.13.0 now']
+        >>> differences({"threads": 2, "versions": {"torch": "2.12"}}, {"threads": 2, "versions": {"torch": "2.13"}})
+        ['torch: 2.12 then, 2.13 now']
     """
     lines = []
     for name in dict.fromkeys((*then, *now)):
@@ -116,10 +114,6 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
                 before, after = str(before)[:12], str(after)[:12]
             lines.append(f"{name}: {_text(before)} then, {_text(after)} now")
     return lines
-
-
-def _is_workshop(name: str) -> bool:
-    return name.partition("/")[0] in WORKSHOP
 
 
 def _version(name: str) -> str | None:
