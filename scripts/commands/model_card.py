@@ -45,7 +45,7 @@ def model_card(settings: Mapping[str, Any], metadata: Mapping[str, Any], record:
 
 
 def with_card(readme: str, card: str) -> str:
-    """Return the text of a README with a card in its place, ``<!-- model card -->`` to ``<!-- end -->``.
+    r"""Return the text of a README with a card in its place, ``<!-- model card -->`` to ``<!-- end -->``.
 
     Args:
         readme: its text.
@@ -55,8 +55,8 @@ def with_card(readme: str, card: str) -> str:
         ValueError: if it has no such place.
 
     Example:
-        >>> with_card("<!-- model card -->\\nWithout weights.\\n<!-- end -->\\n", "## Model card")
-        '## Model card\\n'
+        >>> with_card("<!-- model card -->\nWithout weights.\n<!-- end -->\n", "## Model card")
+        '## Model card\n'
     """
     if not PLACE.search(readme):
         raise ValueError("A README has no <!-- model card -->, where the card of a model goes; add it.")
@@ -156,7 +156,7 @@ def _evaluation(record: Mapping[str, Any] | None) -> list[str]:
         for name, value in row.items()
         if name not in ("epoch", best["metric"])
     }
-    return [*lines, *([""] + _table(others, ("Score", "Value")) if others else [])]
+    return [*lines, *(["", *_table(others, ("Score", "Value"))] if others else [])]
 
 
 def _limits(record: Mapping[str, Any] | None) -> list[str]:
