@@ -45,7 +45,7 @@ def replay(
 
     Scores are the same to the last bit on the same processor with the same versions and threads; this command ends
     with 1 where one differs, after it has said what else does. What is recorded is taken as data: nothing in it is
-    evaluated, and nothing but replay_N is written.
+    evaluated, and results go into replay_N alone.
 
     Args:
         record: the run.json, beside model.pt.

@@ -150,7 +150,7 @@ def _evaluation(record: Mapping[str, Any] | None) -> list[str]:
         return ["No epoch has a score."]
     count = record["data"]["validation"]
     lines = [f"{_text(best['metric'])} {best['score']:.4f} on {count} validation cases, in epoch {best['epoch']}."]
-    row = next((row for row in record["scores"] if row["epoch"] == best["epoch"]), {})
+    row: Mapping[str, Any] = next((row for row in record["scores"] if row["epoch"] == best["epoch"]), {})
     others = {
         _text(name): "-" if value is None else f"{value:.4f}"
         for name, value in row.items()

@@ -84,6 +84,17 @@ def test_a_training_is_repeated_to_the_last_bit_into_a_folder_of_its_own(
     assert "All 2 epochs are equal to the last bit" in capfd.readouterr().out
 
 
+@pytest.mark.skipif("MED3D_REAL_DATA" not in os.environ, reason="MED3D_REAL_DATA names no folder of real volumes")
+def test_three_epochs_on_real_hippocampi_are_repeated_to_the_last_bit(tmp_path: Path) -> None:
+    hippocampi = Path(os.environ["MED3D_REAL_DATA"], "Task04_Hippocampus")
+    shares = {"train_share": 0.1, "val_fraction": 0.05}
+    train("lung_segmentation", str(hippocampi), str(tmp_path), "train,smoke", epochs=3, learning_rate=0.001, **shares)
+    folder = replay(str(tmp_path / "models" / "run.json"))
+    one, two = (read_record(place / "models" / "run.json") for place in (tmp_path, folder))
+    assert [row["epoch"] for row in one["scores"]] == [1, 2, 3]
+    assert one["scores"] == two["scores"]
+
+
 def test_scores_that_differ_are_shown_with_what_else_does(
     recorded: dict[str, Any], runs: list[SimpleNamespace], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
