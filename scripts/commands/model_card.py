@@ -133,7 +133,7 @@ def _procedure(record: Mapping[str, Any] | None) -> list[str]:
         "Seed": str(options.get("seed")),
         "Precision": _text(f"{part['precision']['name']} ({part['precision']['reason']})"),
         "Device": _text(environment["device"]),
-        "Processor": f"{_text(environment['processor'])}, {environment['threads']} threads used",
+        "Processor": f"{_text(environment['processor'])}, of which {environment['threads']} used",
         "Versions": versions,
         "Status": record["status"],
     }
