@@ -7,6 +7,7 @@ from med3d_components.handlers.inference import FreshOutput, PredictionTable, Sc
 from med3d_components.handlers.interruption import Interruption
 from med3d_components.handlers.pictures import ClassificationPictures, OverlayPictures, RestorationPictures
 from med3d_components.handlers.progress import ProgressBar
+from med3d_components.handlers.record import RunRecord
 from med3d_components.handlers.start import EncoderFreezer, EpochSeeder, PretrainedEncoder
 from med3d_components.handlers.summary import RunSummary
 from med3d_components.handlers.training import TrainingReport
@@ -25,6 +26,7 @@ __all__ = [
     "PretrainedEncoder",
     "ProgressBar",
     "RestorationPictures",
+    "RunRecord",
     "RunSummary",
     "ScanReport",
     "StrictCheckpointLoader",

@@ -26,7 +26,8 @@ logger = logging.getLogger(__name__)
 class PretrainedEncoder:
     """Load pre-trained weights into a network's encoder when a fresh training starts.
 
-    A resumed training goes on from its own checkpoint. Warns if the weights may have seen the data.
+    A resumed training goes on from its own checkpoint. Warns if the weights may have seen the data. What was loaded is
+    in the engine's ``state.pretrained``.
 
     Args:
         network: that :func:`load_encoder` takes, without a distributed wrapper.
@@ -47,11 +48,11 @@ class PretrainedEncoder:
         """Attach to a trainer."""
         engine.add_event_handler(Events.STARTED, self.load)
 
-    def load(self) -> None:
+    def load(self, engine: Engine) -> None:
         """Load the weights."""
         if self.source is None or self.resume:
             return
-        report = load_encoder(self.network, self.source)
+        engine.state.pretrained = report = load_encoder(self.network, self.source)
         for dataset in self.datasets:
             if overlap := describe_overlap(report, dataset):
                 logger.warning("%s", overlap)

@@ -13,9 +13,12 @@ import torch
 from monai.bundle import ConfigParser
 
 from med3d_components import __version__
+from med3d_components.records import RECORD, anonymous_record, anonymous_split, read_record
 from med3d_components.settings import read_settings
 from med3d_components.utils import atomic_path
+from med3d_components.utils.files import file_digest
 from med3d_components.utils.option_help import option_names
+from scripts.commands.model_card import model_card, with_card
 from scripts.commands.reach import find_imported, names_in
 
 __all__ = ["pack_bundle", "pack_bundles"]
@@ -50,6 +53,9 @@ def pack_bundles(name: str | None = None, weights: str | None = None, out: str =
 
 def pack_bundle(bundle: Path, out: Path, weights: Path | None = None) -> Path:
     """Write the zip of a bundle and return its path; an earlier one is replaced.
+
+    With weights go their settings, and their run.json and split.json where there are any, without paths, names of
+    cases, and what tells of the machine's owner; the README gets a model card.
 
     Args:
         bundle: folder of the bundle.
@@ -122,13 +128,34 @@ def with_weights(files: Mapping[str, bytes], bundle: Path, weights: Path) -> dic
         metadata["network_data_format"]["outputs"]["pred"].update(_described(names))
     if len(channels := settings.get("channel_names", ())) > 1:
         metadata["network_data_format"]["inputs"]["image"].update(_described(channels))
+    record, split = (weights.with_name(name) for name in (RECORD, "split.json"))
+    told: dict[str, bytes] = {}
+    made = None
+    if record.is_file():
+        made = anonymous_record(read_record(record))
+        _check_record(record, made, weights, bundle)
+        told[f"models/{RECORD}"] = _as_json(made)
+    if split.is_file():
+        told["models/split.json"] = _as_json(anonymous_split(json.loads(split.read_text(encoding="utf-8"))))
+    readme = files["docs/README.md"].decode()
     return {
+        **told,
+        "docs/README.md": with_card(readme, model_card(settings, metadata, made)).encode(),
         "configs/inference.json": _as_json(inference),
         "configs/metadata.json": _as_json(metadata),
         "configs/train.json": _as_json(train),
         "models/model.pt": weights.read_bytes(),
         "models/settings.json": _as_json(settings),
     }
+
+
+def _check_record(path: Path, record: Mapping[str, Any], weights: Path, bundle: Path) -> None:
+    """Refuse a record that is not of the weights; one of a training that was stopped names none."""
+    if record["bundle"]["name"] != bundle.name:
+        raise ValueError(f"{path} is of a training of {record['bundle']['name']}; move it away from {weights.name}.")
+    known = record["files"].get("model.pt")
+    if known is not None and known != file_digest(weights):
+        raise ValueError(f"{path} is not of {weights}, but of other weights; move it away, or put the right one there.")
 
 
 def _described(names: Sequence[str]) -> dict[str, Any]:

@@ -72,7 +72,12 @@ def test_train_evaluate_and_infer_from_the_root_inside_and_elsewhere(
     smoke = ("--config_file", configs(bundle, "train", "smoke"), "--dataset_dir", data)
     # From the repository's root: results go into the bundle.
     run_bundle("run", "training", *smoke, "--num_workers", 2, cwd=ROOT)
-    assert {path.name for path in (bundle / "models").iterdir()} == {"model.pt", "settings.json", "split.json"}
+    assert {path.name for path in (bundle / "models").iterdir()} == {
+        "model.pt",
+        "run.json",
+        "settings.json",
+        "split.json",
+    }
     assert {path.name for path in (bundle / "checkpoints").iterdir()} == {"last.pt", "encoder.pt"}
     names = {"metrics.csv", "cases.csv", "curves.png", "overlays.png", "tensorboard"}
     assert {path.name for path in (bundle / "eval").iterdir()} == names

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import getpass
 import hashlib
 import json
 import re
+import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,9 +15,12 @@ from monai.bundle import download
 
 from med3d_components import __version__
 from med3d_components.networks import DilatedResNet, Med3DSegmentationNet
+from med3d_components.records import read_record
 from med3d_components.utils import write_json
+from med3d_components.utils.files import file_digest
 from scripts.commands.pack_bundles import pack_bundle, pack_bundles
 from tests.conftest import BUNDLES, ROOT
+from tests.records.samples import sample_record
 
 WIDTHS = [[16, 8], [8, 8], [8, 8]]
 
@@ -93,6 +99,59 @@ def test_a_zip_with_weights_says_in_its_configs_what_they_are(model: Path, tmp_p
     assert metadata["data_source"] == "Kidneys"
     pred = metadata["network_data_format"]["outputs"]["pred"]
     assert (pred["num_channels"], pred["channel_def"]) == (3, {"0": "background", "1": "left", "2": "right"})
+
+
+def leave_record(model: Path, **changes: Any) -> None:
+    """Write the record and the split of a training beside its model."""
+    record = sample_record(files={"model.pt": file_digest(model)}, **changes)
+    write_json(model.with_name("run.json"), record)
+    split = {"training": {"Smith_1": "3fa9", "Kidneys/Smith_2": "71c0"}, "validation": {"Jones": "9d2e"}}
+    write_json(model.with_name("split.json"), {**split, "ancestors": {"lungs": {"Miller": "5b11"}}})
+
+
+def test_the_record_travels_without_host_user_path_and_case(model: Path, tmp_path: Path) -> None:
+    data = str(tmp_path / "Kidneys")
+    options = {**sample_record()["options"], "dataset_dir": data, "run_dir": str(tmp_path)}
+    command = [sys.executable, "-m", "monai.bundle", "run", "--dataset_dir", data]
+    (part,) = sample_record()["parts"]
+    leave_record(model, options=options, command=command, parts=[{**part, "host": "workstation7"}])
+    path = pack_bundle(ROOT / "bundles" / "lung_segmentation", tmp_path, model)
+    told = ("models/run.json", "models/split.json", "docs/README.md", "models/settings.json")
+    with zipfile.ZipFile(path) as archive:
+        texts = {name: archive.read(f"lung_segmentation/{name}").decode() for name in told}
+        archive.extractall(tmp_path / "unpacked")
+    for word in ("workstation7", getpass.getuser(), str(tmp_path), "/tmp", "/home", "Smith", "Jones", "Miller"):
+        assert not [name for name, text in texts.items() if re.search(rf"{re.escape(word)}\b", text)], word
+    record = read_record(tmp_path / "unpacked" / "lung_segmentation" / "models" / "run.json")
+    assert record["scores"] == sample_record()["scores"]
+    split = json.loads(texts["models/split.json"])
+    assert split["training"] == {"3fa9": "3fa9", "71c0": "71c0"}
+    assert "val_mean_dice 0.7500 on 1 validation cases" in texts["docs/README.md"]
+    assert "comes without weights" not in texts["docs/README.md"]
+
+
+def test_a_zip_with_a_record_is_equal_byte_by_byte(model: Path, tmp_path: Path) -> None:
+    leave_record(model)
+    first, second = (pack_bundle(ROOT / "bundles" / "lung_segmentation", tmp_path / name, model) for name in "ab")
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_weights_without_a_record_are_packed_with_a_card_that_says_so(model: Path, tmp_path: Path) -> None:
+    path = pack_bundle(ROOT / "bundles" / "lung_segmentation", tmp_path, model)
+    with zipfile.ZipFile(path) as archive:
+        assert "lung_segmentation/models/run.json" not in archive.namelist()
+        assert "The score is unknown" in archive.read("lung_segmentation/docs/README.md").decode()
+
+
+def test_a_record_of_other_weights_is_not_packed(model: Path, tmp_path: Path) -> None:
+    bundle = ROOT / "bundles" / "lung_segmentation"
+    write_json(model.with_name("run.json"), sample_record(files={"model.pt": "0" * 64}))
+    with pytest.raises(ValueError, match=r"run\.json is not of .*model\.pt, but of other weights; move it away"):
+        pack_bundle(bundle, tmp_path, model)
+    write_json(model.with_name("run.json"), sample_record(bundle={"name": "other", "version": "1"}))
+    with pytest.raises(ValueError, match=r"run\.json is of a training of other; move it away from model\.pt"):
+        pack_bundle(bundle, tmp_path, model)
+    assert list(tmp_path.glob("*.zip")) == []
 
 
 @pytest.mark.filterwarnings("ignore:No hash value provided")  # MONAI's command takes none
