@@ -9,6 +9,7 @@ from med3d_components.handlers.progress import ProgressBar
 from med3d_components.handlers.start import EpochSeeder, PretrainedEncoder
 from med3d_components.handlers.summary import RunSummary
 from med3d_components.handlers.training import TrainingReport
+from med3d_components.handlers.writer import SingleWriter
 
 __all__ = [
     "CaseReport",
@@ -24,6 +25,7 @@ __all__ = [
     "RestorationPictures",
     "RunSummary",
     "ScanReport",
+    "SingleWriter",
     "StrictCheckpointLoader",
     "TrainingCheckpoint",
     "TrainingReport",
