@@ -34,8 +34,10 @@ class SingleWriter:
 
     def __init__(self, folders: Mapping[str, str | os.PathLike[str]]) -> None:
         self.folders = {name: Path(folder) for name, folder in folders.items()}
-        first = {folder.resolve(): name for name, folder in reversed(self.folders.items())}
-        self.locks = [WriterLock(self.folders[name], name) for name in sorted(first.values())]
+        names: dict[Path, str] = {}
+        for name, folder in self.folders.items():
+            names.setdefault(folder.resolve(), name)
+        self.locks = [WriterLock(folder, name) for folder, name in names.items()]
 
     def attach(self, engine: Engine) -> None:
         """Attach to a trainer or an evaluator."""

@@ -244,8 +244,7 @@ class Holder:
 
     def describe(self) -> str:
         """Return who it is, for a message."""
-        command = self.command if len(self.command) <= 160 else f"{self.command[:157]}..."
-        return f"process {self.pid} on {self.host} ({command})" if self.pid else "an unknown process"
+        return f"process {self.pid} on {self.host}" if self.pid else "an unknown process"
 
     def is_running(self) -> bool | None:
         """Tell whether the process runs, None where it cannot be looked up."""

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ from ignite.engine import Engine, Events
 
 from med3d_components.handlers import SingleWriter
 from med3d_components.utils.writer_lock import LOCK, FolderInUseError, WriterLock
+from tests.conftest import ROOT
 
 
 def make(tmp_path: Path) -> tuple[Engine, SingleWriter]:
@@ -92,3 +95,45 @@ def test_a_run_whose_lock_was_taken_over_stops(tmp_path: Path) -> None:
         engine.run([0, 1])
     assert engine.state.iteration == 2
     assert os.listdir(tmp_path) == []
+
+
+PROCESS = """
+import sys
+import ignite.distributed as idist
+from ignite.engine import Engine
+from med3d_components.handlers import SingleWriter
+idist.initialize("gloo")
+engine = Engine(lambda engine, batch: None)
+SingleWriter({"run_dir": sys.argv[1]}).attach(engine)
+try:
+    engine.run([0])
+    print("ran", flush=True)
+except ValueError as error:
+    print(f"refused: {error}", flush=True)
+"""
+
+
+def test_of_several_processes_the_first_has_the_lock_and_all_end_where_it_gets_none(tmp_path: Path) -> None:
+    script, run_dir = tmp_path / "process.py", tmp_path / "run"
+    script.write_text(PROCESS)
+
+    def train() -> list[str]:
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            [*command, str(script), str(run_dir)],
+            env=environment,
+            capture_output=True,
+            encoding="utf-8",
+            check=True,
+            timeout=240,
+        )
+        return done.stdout.splitlines()
+
+    assert train() == ["ran", "ran"]
+    assert not run_dir.exists()
+    with WriterLock(run_dir):
+        lines = train()
+    assert len(lines) == 2
+    assert len(set(lines)) == 1
+    assert lines[0].startswith(f"refused: run_dir is {run_dir}, into which process {os.getpid()} on ")
