@@ -1,8 +1,8 @@
 """Kill trainings at random moments, resume them until they are done, and compare them with ones that were let alone.
 
-    python scripts/kill_trainings.py --out kills --kills 50                               # all bundles and the study
-    python scripts/kill_trainings.py --out kills --kills 2 --targets lung_segmentation    # one
-    python scripts/kill_trainings.py --out kills --kills 50 --checkpoint_minutes 0.05     # resume files now and then
+    python scripts/kill_trainings.py --out kills                              # all, 50 kills
+    python scripts/kill_trainings.py --out kills --kills 2 --targets lung_segmentation
+    python scripts/kill_trainings.py --out kills --checkpoint_minutes 0.05    # few resume files
 
 The trainings are of seconds, on synthetic data. The same command, given again, goes on where it was stopped. What
 happened stands in kills.csv, a row for each training; the command fails if one of them is not as it should be.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from functools import wraps
 from itertools import pairwise
@@ -46,16 +46,14 @@ def reports(cases: int = 8, epochs: int = 8, options: Mapping[str, Any] | None =
         given = {**OPTIONS, "epochs": epochs + 2, "dataset_dir": str(data), **(options or {})}
         plain_s, _, _ = _train(Path(folder, "plain"), given, everything=False)
         full_s, spent, size = _train(Path(folder, "full"), given, everything=True)
-    rows: list[Row] = [
-        {"name": "with reports and checkpoints", "s": full_s, "share": 1.0},
-        {"name": "without", "s": plain_s, "share": plain_s / full_s},
-        *({"name": name, "s": seconds, "share": seconds / full_s} for name, seconds in spent.most_common()),
-    ]
+    costs = {name: spent[name] for name in sorted(spent, key=spent.__getitem__, reverse=True)}
+    figures = {"with reports and checkpoints": full_s, "without": plain_s, **costs}
+    rows: list[Row] = [{"name": name, "s": seconds, "share": seconds / full_s} for name, seconds in figures.items()]
     about = {"cases": cases, "epochs": epochs, "resume file, MB": round(size / 1e6), **(options or {})}
     report("reports", rows, about, out)
 
 
-def _train(run_dir: Path, options: Mapping[str, Any], everything: bool) -> tuple[float, Counter[str], int]:
+def _train(run_dir: Path, options: Mapping[str, Any], everything: bool) -> tuple[float, dict[str, float], int]:
     """Return the median seconds of an epoch, those of each handler, and the size of the resume file in bytes."""
     bundle = BUNDLES / "lung_segmentation"
     parser = ConfigParser(ConfigParser.load_config_file(bundle / "configs" / "train.json"))
@@ -65,7 +63,7 @@ def _train(run_dir: Path, options: Mapping[str, Any], everything: bool) -> tuple
         parser["validate"]["handlers"] = []
         parser.parse()
     set_determinism(seed=0)
-    spent: Counter[str] = Counter()
+    spent: defaultdict[str, float] = defaultdict(float)
     for name in ("validate#handlers", "train#handlers"):  # before they are attached
         for handler in parser.get_parsed_content(name):
             if everything and type(handler).__name__ not in LEARNING:
@@ -77,7 +75,7 @@ def _train(run_dir: Path, options: Mapping[str, Any], everything: bool) -> tuple
     # From one start to the next; the first epoch also warms up.
     seconds = median(after - before for before, after in pairwise(starts[1:]))
     last = run_dir / "checkpoints" / "last.pt"
-    each = Counter({name: total / len(starts) for name, total in spent.items()})
+    each = {name: total / len(starts) for name, total in spent.items()}
     return seconds, each, last.stat().st_size if last.is_file() else 0
 
 
@@ -85,7 +83,7 @@ def _is_learning(item: Mapping[str, Any]) -> bool:
     return str(item["_target_"]).rpartition(".")[2] in LEARNING
 
 
-def _time_methods(handler: Any, spent: Counter[str]) -> None:
+def _time_methods(handler: Any, spent: defaultdict[str, float]) -> None:
     """Add up the seconds that the methods of a handler take, by the name of its class."""
     running: list[str] = []
 
