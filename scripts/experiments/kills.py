@@ -176,7 +176,7 @@ class Target:
             begin = time.perf_counter()
             process = self.start(self.reference)
             until_lock = _wait_for_lock(process, self.reference)
-            if process.wait(PATIENCE_S):
+            if _end_of(process):
                 raise ValueError(f"{self.name} fails without a kill; see {self.reference.with_suffix('.log')}.")
             write_json(note, {"seconds": time.perf_counter() - begin, "until the lock": until_lock})
         times = json.loads(note.read_text(encoding="utf-8"))
@@ -220,7 +220,7 @@ def _try(target: Target, trial: int, chance: random.Random, most: int) -> dict[s
         kills.append(killed)
     codes = []
     for _ in range(ATTEMPTS):
-        codes.append(target.start(run_dir).wait(PATIENCE_S))
+        codes.append(_end_of(target.start(run_dir)))
         if codes[-1] == 0:
             break
         time.sleep(target.seconds if target.name == STUDY else 0)
@@ -257,10 +257,19 @@ def _kill(process: subprocess.Popen[bytes], target: Target, run_dir: Path, chanc
             os.killpg(process.pid, number)
         else:
             process.send_signal(number)
-        return Killed(number.name, whom, after, epoch, process.wait(PATIENCE_S))
+        return Killed(number.name, whom, after, epoch, _end_of(process))
     if process.returncode:  # the last training, of a study that was killed, is at it
         time.sleep(target.seconds)
     return None
+
+
+def _end_of(process: subprocess.Popen[bytes]) -> int:
+    """Wait for the end of a process, and return its code; it does not outlive this one."""
+    try:
+        return process.wait(PATIENCE_S)
+    except BaseException:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
 
 
 def _wait_for_lock(process: subprocess.Popen[bytes], folder: Path) -> float:
