@@ -117,7 +117,7 @@ bundles: .venv/installed
 	$(BIN)/python scripts/pack_bundles.py
 
 # What docs/performance.md reports, but for plan_memory.py, into CSV and JSON. Half an hour on two idle cores.
-BENCHMARKS := spacing preprocessing caching training inference inference_memory cascade shuffling startup growth
+BENCHMARKS := spacing preprocessing caching training reports inference inference_memory cascade shuffling startup growth
 benchmark: .venv/installed
 	for what in $(BENCHMARKS); do $(BIN)/python scripts/benchmark.py $$what --out benchmarks || exit 1; done
 

@@ -17,7 +17,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from ignite.engine import Engine
 from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedEvaluator
@@ -28,6 +27,8 @@ from med3d_components.data.dataset import DataError
 from med3d_components.data.volumes import scan_files
 from med3d_components.utils import move_aside, write_table
 from med3d_components.utils.causes import explain, root_cause, root_line
+from med3d_components.utils.files import remove_leftovers
+from med3d_components.utils.writer_lock import FolderInUseError, WriterLock
 
 __all__ = ["IncompleteError", "Job", "ScanEvaluator", "ScanJob", "ScanLoader"]
 
@@ -64,6 +65,9 @@ class Job:
 
     def begin(self, case: str) -> None:
         """Prepare for the result of a case."""
+
+    def stop(self) -> None:
+        """End before all is done, as when the run is interrupted."""
 
     def fail(self, case: str, reason: str) -> None:
         """Keep and log why a case has no result."""
@@ -122,7 +126,7 @@ class ScanJob(Job):
                 f"output_dir is {output_dir}, in {dataset_dir}, where a result would be read as a scan; name another."
             )
         self.table = self.folder / "scans.csv"
-        self.lock = FileLock(self.folder / ".lock", is_singleton=True)
+        self.lock = WriterLock(self.folder, "output_dir")
         self.rows = self._read()
         made_by = json.dumps([__version__, options], sort_keys=True, default=str).encode()
         self.made_by = hashlib.sha256(made_by + (_hash([Path(model)]) if Path(model).is_file() else b""))
@@ -177,20 +181,21 @@ class ScanJob(Job):
         """
         if self.failures:
             self._claim()  # which may not have begun
-        if self.lock.is_locked:
-            shutil.rmtree(self.partial, ignore_errors=True)
-            self.lock.release(force=True)
+        self.stop()
         super().finish()
+
+    def stop(self) -> None:
+        """Let other runs write into the folder; what there is of the scan at hand is removed."""
+        if self.lock.held:
+            shutil.rmtree(self.partial, ignore_errors=True)
+            self.lock.release()
 
     def _claim(self) -> None:
         """Keep other runs out of the folder, read what they have written, and tell of scans that failed unread."""
-        if self.lock.is_locked:
-            return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        try:
-            self.lock.acquire(timeout=0)
-        except Timeout:
-            raise ValueError(f"Another run writes into {self.folder}; wait for its end, or name another one.") from None
+        if self.lock.held:
+            return self.lock.check()
+        self.lock.acquire()
+        remove_leftovers(self.folder)
         # A scan that failed may have another name now, as a DICOM series that was repaired.
         images = {_image(item) for item in self.items.values()}
         earlier = self._read().items()
@@ -198,6 +203,7 @@ class ScanJob(Job):
         for case, reason in self.failures.items():
             self._set_aside(case)
             self._write(case, {"case": case, "image": _image(self.items[case]), "error": reason})
+        return None
 
     def _set_aside(self, case: str) -> None:
         """Move the files of an earlier result to another folder."""
@@ -281,12 +287,22 @@ class ScanEvaluator(SupervisedEvaluator):
         super().__init__(**kwargs)
         self.job = job
 
+    def run(self, *arguments: Any) -> None:
+        """Run; whatever ends it early ends the job, too."""
+        try:
+            super().run(*arguments)
+        except BaseException:
+            self.job.stop()
+            raise
+
     def _iteration(self, engine: Engine, batchdata: Any) -> Any:
         try:
             for case in batchdata["case"] if batchdata else ():
                 self.job.begin(case)
             if batchdata:
                 return super()._iteration(engine, batchdata)
+        except FolderInUseError:
+            raise
         except Exception as error:  # whatever the libraries of the way from a scan to its mask raise
             if getattr(root_cause(error), "errno", None) in FATAL:
                 raise

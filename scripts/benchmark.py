@@ -26,6 +26,7 @@ COMMANDS = {
     "growth": "scripts.benchmarks.growth:growth",
     "inference": "scripts.benchmarks.inference:inference",
     "inference_memory": "scripts.benchmarks.inference:inference_memory",
+    "reports": "scripts.benchmarks.reports:reports",
 }
 
 OLDER = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}

@@ -11,8 +11,6 @@ import hashlib
 import json
 import logging
 import os
-import shutil
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
@@ -26,7 +24,7 @@ from monai.transforms import Compose, RandomizableTrait, Transform
 from monai.transforms.utils import reset_ops_id
 
 import med3d_components
-from med3d_components.utils.files import atomic_path
+from med3d_components.utils.files import ABANDONED_S, atomic_path, remove_leftovers
 
 __all__ = ["CachedTransform"]
 
@@ -37,8 +35,6 @@ WORD = np.dtype("<u8")
 HEADERS = (".mhd", ".nhdr", ".hdr", ".img")
 STATE = ("filenames", "_tracing")
 """Attributes of MONAI's transforms and readers that no result depends on, and that change when they are used."""
-ABANDONED_S = 86400
-"""Age at which a file that a process was writing is taken to be of one that was killed."""
 
 HARMLESS = [
     np.ndarray,
@@ -138,10 +134,7 @@ class CachedTransform:
         """Delete the entries that were not read for the longest time until the limit leaves room for a new one."""
         if needed > self.limit:
             raise OSError(f"it has {needed / 1e9:.3g} GB, more than cache_gb, {self.limit / 1e9:.3g} GB.")
-        for unfinished in self.folder.glob(".writing-*"):
-            with suppress(OSError):
-                if unfinished.stat().st_mtime < time.time() - ABANDONED_S:
-                    shutil.rmtree(unfinished)
+        remove_leftovers(self.folder, ABANDONED_S)
         entries = sorted(entry for entry in _entries(self.folder) if entry[2] != path)
         total = needed + sum(size for _, size, _ in entries)
         for _, size, entry in entries:

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from med3d_components.data.dataset_json import Entry
 from med3d_components.data.labels import check_values, count_voxels
-from med3d_components.utils.files import file_digest, write_json
+from med3d_components.utils.files import ABANDONED_S, file_digest, remove_leftovers, write_json
 from med3d_components.utils.machine import default_workers
 
 __all__ = ["Voxels", "check_foreground", "class_voxels"]
@@ -60,6 +60,7 @@ def class_voxels(path: Path, entries: Sequence[Entry], num_classes: int) -> list
             found |= zip(uncounted, _count([*uncounted.values()], num_classes), strict=True)
         kept |= found
         with suppress(OSError):  # a folder that may only be read
+            remove_leftovers(path.parent, ABANDONED_S)
             write_json(path.with_name(KEPT), {state: kept[state] for state in states})
     for state, entry in zip(states, entries, strict=True):
         check_values(np.array([*kept[state]] or [0]), num_classes, entry.label)

@@ -11,6 +11,7 @@ from med3d_components.handlers.record import RunRecord
 from med3d_components.handlers.start import EncoderFreezer, EpochSeeder, PretrainedEncoder
 from med3d_components.handlers.summary import RunSummary
 from med3d_components.handlers.training import TrainingReport
+from med3d_components.handlers.writer import SingleWriter
 
 __all__ = [
     "CaseReport",
@@ -29,6 +30,7 @@ __all__ = [
     "RunRecord",
     "RunSummary",
     "ScanReport",
+    "SingleWriter",
     "StrictCheckpointLoader",
     "TrainingCheckpoint",
     "TrainingReport",

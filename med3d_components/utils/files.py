@@ -7,13 +7,20 @@ import hashlib
 import json
 import math
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-__all__ = ["atomic_path", "file_digest", "is_nan", "move_aside", "write_json", "write_table"]
+__all__ = ["atomic_path", "file_digest", "is_nan", "move_aside", "remove_leftovers", "write_json", "write_table"]
+
+WRITING = ".writing-"
+"""How the folders begin in which files are written before they are moved to their places."""
+ABANDONED_S = 86400
+"""Age at which what a process was writing is taken to be of one that was killed, where several may write."""
 
 
 @contextmanager
@@ -29,12 +36,31 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".writing-", dir=path.parent) as folder:
+    with tempfile.TemporaryDirectory(prefix=WRITING, dir=path.parent) as folder:
         temporary = Path(folder) / path.name
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
+
+
+def remove_leftovers(folder: str | os.PathLike[str], age_s: float = 0) -> None:
+    """Remove what killed processes left of :func:`atomic_path` directly in a folder.
+
+    Args:
+        folder: in which nobody else writes; or, with ``age_s``, any number of processes.
+        age_s: least time since the last change, in seconds; 0 for whatever there is.
+
+    Example:
+        >>> Path(".writing-a1b2").mkdir()
+        >>> remove_leftovers(".")
+        >>> Path(".writing-a1b2").exists()
+        False
+    """
+    for path in Path(folder).glob(f"{WRITING}*"):
+        with suppress(OSError):  # another process was first
+            if path.is_dir() and (age_s == 0 or time.time() - path.stat().st_mtime > age_s):
+                shutil.rmtree(path)
 
 
 def write_json(path: str | os.PathLike[str], content: Any) -> None:

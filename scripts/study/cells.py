@@ -7,13 +7,12 @@ Below the study's folder::
     cells/NAME/done.json   the same with time and machine, written when it has ended well
     cells/NAME/log.txt     what the bundle printed; models/, checkpoints/ and eval/ are the bundle's
 
-While a cell runs, its log is locked, by the bundle's process as well. So the same command may run several times side by
-side, and a study that was killed never trains a cell that goes on without it.
+While a cell runs, it is locked: by the study, and by the bundle as the run_dir of its training. So the same command may
+run several times side by side, and a study that was killed never trains a cell that goes on without it.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import subprocess
 import sys
@@ -26,12 +25,17 @@ from typing import IO, Any
 from tqdm import tqdm
 
 from med3d_components.utils import write_json
+from med3d_components.utils.files import remove_leftovers
 from med3d_components.utils.machine import describe_machine
+from med3d_components.utils.writer_lock import FolderInUseError, WriterLock
 from scripts.study.bundles import sha256
 
 __all__ = ["Cell", "check_same", "last_line", "run_cells"]
 
 Execute = Callable[[Sequence[str], Path, IO[bytes]], int]
+
+STUDY_LOCK = ".study.json"
+"""In the folder of a cell, beside the lock of its training."""
 
 
 @dataclass(frozen=True)
@@ -134,17 +138,20 @@ def _run(cell: Cell, folder: Path, execute: Execute) -> str | None:
     """Run a cell, or resume it, and return what went wrong."""
     if cell.after and not _is_done(folder.with_name(cell.after)):
         return f"not started, since {cell.after} is not finished"
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with WriterLock(folder, "the training's folder", file=STUDY_LOCK):
+            with WriterLock(folder):  # free, unless its training outlived its study
+                remove_leftovers(folder)
+            return None if _is_done(folder) else _train_locked(cell, folder, execute)
+    except FolderInUseError:
+        return "left to another process, which is at it"
+
+
+def _train_locked(cell: Cell, folder: Path, execute: Execute) -> str | None:
+    start, spent = time.time(), _spent(folder)
+    record = {"settings": cell.settings(), "facts": dict(cell.facts), "started": start, "seconds": spent}
+    write_json(folder / "cell.json", record)
     with (folder / "log.txt").open("ab") as log:
-        try:
-            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return "left to another process, which is at it"
-        if _is_done(folder):  # by another process, in the meantime
-            return None
-        start, spent = time.time(), _spent(folder)
-        record = {"settings": cell.settings(), "facts": dict(cell.facts), "started": start, "seconds": spent}
-        write_json(folder / "cell.json", record)
         code = execute(cell.command(folder), folder, log)
     if code:
         return f"failed with exit code {code}: {last_line(folder / 'log.txt')} (see {folder / 'log.txt'})"

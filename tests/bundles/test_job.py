@@ -11,11 +11,11 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
-from filelock import FileLock
 from monai.bundle import ConfigWorkflow
 
-from med3d_components.job import IncompleteError
+from med3d_components.job import IncompleteError, ScanJob
 from med3d_components.utils.causes import root_cause
+from med3d_components.utils.writer_lock import WriterLock
 from tests.bundles.workflow import copy_bundle, leave_model, names, read_table
 from tests.conftest import write_domain
 
@@ -252,6 +252,34 @@ def test_a_table_that_excel_has_saved_is_read_and_one_of_something_else_is_refus
 def test_two_runs_do_not_write_into_one_folder(bundle: Path, scans: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    with FileLock(out / ".lock"), pytest.raises(ValueError, match=r"^Another run writes into .+out; wait for its end"):
+    wanted = (
+        r"^output_dir is .+out, into which process \d+ on .+ has written since .+; wait for its end, or name another"
+    )
+    with WriterLock(out), pytest.raises(ValueError, match=wanted):
         infer(bundle, scans, out)
-    assert not names(out)
+    assert not list(out.iterdir())
+
+
+def test_what_a_killed_run_was_writing_is_removed_by_the_next_one(bundle: Path, scans: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for name in (".writing-a1b2", ".partial"):
+        (out / name).mkdir(parents=True)
+        (out / name / "scans.csv").write_text("half")
+    infer(bundle, scans, out)
+    assert not [path.name for path in out.iterdir() if path.name.startswith(".")]
+
+
+def test_a_run_that_is_interrupted_leaves_no_lock(
+    bundle: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(self: ScanJob, case: str, row: Any) -> None:
+        raise KeyboardInterrupt
+
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(ScanJob, "keep", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            infer(bundle, scans, out)
+    assert not out.exists()
+    infer(bundle, scans, out)
+    assert len(masks(out)) == 4

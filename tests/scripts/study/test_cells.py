@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import subprocess
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from med3d_components.utils.writer_lock import WriterLock
 from scripts.study.cells import _train, check_same, last_line, run_cells
 from tests.scripts.study.conftest import Stub, make_cell
 
@@ -87,14 +87,16 @@ def test_a_cell_waits_for_the_one_whose_encoder_it_starts_from(tmp_path: Path) -
     assert stub.runs[-1]["pretrained_weights"] == str(encoder)
 
 
-def test_a_cell_that_another_process_is_at_is_left_to_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("file", [".study.json", ".writer.json"])
+def test_a_cell_that_another_study_or_a_training_that_outlived_its_study_is_at_is_left_to_it(
+    tmp_path: Path, file: str
+) -> None:
     stub, cells = Stub(), [make_cell(seed=seed) for seed in (0, 1)]
-    folder = tmp_path / "cells" / cells[0].name
-    folder.mkdir(parents=True)
-    with (folder / "log.txt").open("ab") as log:
-        fcntl.flock(log, fcntl.LOCK_EX)
+    with WriterLock(tmp_path / "cells" / cells[0].name, file=file):
         assert run_cells(cells, tmp_path, stub) == {cells[0].name: "left to another process, which is at it"}
     assert [run["seed"] for run in stub.runs] == ["1"]
+    assert run_cells(cells, tmp_path, stub) == {}
+    assert not list(tmp_path.glob("cells/*/.*"))
 
 
 def test_a_cell_that_another_process_finished_in_the_meantime_is_not_run(tmp_path: Path) -> None:
