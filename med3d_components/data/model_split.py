@@ -31,7 +31,17 @@ from med3d_components.data.scan import Place
 from med3d_components.utils import as_flag
 from med3d_components.utils.options import check_value
 
-__all__ = ["Division", "ModelSplit", "SplitList", "add_cases", "case_sets", "inherit", "read_split", "some_names"]
+__all__ = [
+    "Division",
+    "ModelSplit",
+    "SplitList",
+    "add_cases",
+    "case_sets",
+    "inherit",
+    "read_split",
+    "some_names",
+    "without_names",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -176,19 +186,22 @@ class ModelSplit:
     def _tell(self, sets: Mapping[str, str], scored: Sequence[str]) -> None:
         known: Split = self.known or {}
         total, found = len(known["validation"]), sum(each.startswith("validation") for each in sets.values())
-        logger.info("%d of the model's %d validation cases are there; %d cases are scored.", found, total, len(scored))
-        left = set(sets) - set(scored)
+        logger.info("The folder has %d of the model's %d validation cases. Scored: %d.", found, total, len(scored))
+        taken = set(scored)
         for name, what in (
-            ("new", "new"),
-            ("training (changed)", "others than those of their names that trained"),
-            ("validation (changed)", "others than those of their names that validated, or have another label"),
-            ("ancestor", "cases that a model which this one started from was trained on"),
+            ("new", "New"),
+            ("training" + REPLACED, "Trained on, but changed since"),
+            ("validation" + REPLACED, "Validated on, but changed since"),
+            ("ancestor", "Trained on by a model that this one started from"),
         ):
-            for scores, how in ((False, "not scored"), (True, "scored")):
-                cases = [case for case, each in sets.items() if each == name and (case not in left) == scores]
+            of_set = [case for case, each in sets.items() if each == name]
+            for cases, how in (
+                ([case for case in of_set if case in taken], "scored"),
+                ([case for case in of_set if case not in taken], "not scored"),
+            ):
                 if cases:
-                    logger.warning("%s: %s, and %s.", some_names(cases), what, how)
-        if not any(each == "training" for each in sets.values()):
+                    logger.warning("%s, %s: %s.", what, how, _some_names(cases))
+        if "training" not in sets.values():
             logger.warning("None of the model's training cases is there, so no baseline is fitted to them.")
 
     def _go_on(self, digests: Digests, trained_on: Sequence[str], folder: Place) -> Division:
@@ -197,20 +210,20 @@ class ModelSplit:
         found = _match(before, digests, _names_count(known["trained_on"], before, digests, trained_on))
         if missing := [case for case in before if case not in found]:
             raise ValueError(
-                f"{folder} lacks {some_names(missing)}, which the run that is resumed trains or validates on; put "
+                f"{folder} lacks {_some_names(missing)}, which the run that is resumed trains or validates on; put "
                 "them back, or start a new training without --resume."
             )
         used = set(found.values())
         if new := [case for case in digests if case not in used]:
             logger.warning(
-                "%s: new since the run began, and neither trained nor validated on; start a new training to use them.",
-                some_names(new),
+                "New since the run began, and left out: %s; start a new training to use them.",
+                _some_names(new),
             )
         renamed = [f"{case} as {found[case]}" for case in before if found[case] != case]
         if renamed:
-            logger.info("Found by their content: %s.", some_names(renamed))
+            logger.info("Found by their content: %s.", _some_names(renamed))
         if changed := [found[case] for case in before if digests[found[case]] != before[case]]:
-            logger.warning("%s: changed since the run began.", some_names(changed))
+            logger.warning("Changed since the run began: %s.", _some_names(changed))
         replaced = {
             case: before[case]
             for case in known["training"]
@@ -275,9 +288,9 @@ class SplitList:
         sets = case_sets(nothing, parts["validation"], names)
         if seen := [case for case, each in sets.items() if each == "ancestor"]:
             logger.warning(
-                "%s: validate here, but a model that this training starts from was trained on them; their scores are "
-                "no independent test, and evaluating leaves them out.",
-                some_names(seen),
+                "To validate, but trained on by a model that this training starts from: %s. Their scores are no "
+                "independent test, and evaluating leaves them out.",
+                _some_names(seen),
             )
         return {"trained_on": names, **parts, "ancestors": ancestors}
 
@@ -350,16 +363,16 @@ def inherit(splits: Iterable[Split]) -> dict[str, dict[str, str]]:
     merged: dict[str, dict[str, str]] = {}
     for split in splits:
         for name, cases in [*split["ancestors"].items(), *_by_data_set(split)]:
-            add_cases(merged.setdefault(name, {}), cases)
+            _add_cases(merged.setdefault(name, {}), cases)
     return merged
 
 
-def add_cases(cases: dict[str, str], more: Digests) -> None:
+def _add_cases(cases: dict[str, str], more: Digests) -> None:
     """Add cases to others; one of the same name and other content gets a number.
 
     Example:
         >>> cases = {"1": "0a"}
-        >>> add_cases(cases, {"1": "0b", "2": "0c"})
+        >>> _add_cases(cases, {"1": "0b", "2": "0c"})
         >>> cases
         {'1': '0a', '1 (2)': '0b', '2': '0c'}
     """
@@ -392,11 +405,30 @@ def read_split(path: Path) -> dict[str, Any] | None:
     return split
 
 
-def some_names(cases: Sequence[str]) -> str:
+def without_names(split: Split) -> dict[str, Any]:
+    """Return a split that calls cases by their digests, to be given away: names may tell of patients.
+
+    Args:
+        split: of a model.
+
+    Example:
+        >>> split = {"trained_on": ["a"], "training": {"Doe": "0a.ff"}, "validation": {}, "ancestors": {}}
+        >>> without_names(split)["training"]
+        {'0a.ff': '0a.ff'}
+    """
+
+    def nameless(cases: Digests) -> dict[str, str]:
+        return {digest: digest for digest in cases.values()}
+
+    ancestors = {name: nameless(cases) for name, cases in split["ancestors"].items()}
+    return {**split, **{part: nameless(split[part]) for part in PARTS}, "ancestors": ancestors}
+
+
+def _some_names(cases: Sequence[str]) -> str:
     """Return how many cases there are, and the names of the first.
 
     Example:
-        >>> some_names(["a"]), some_names(["a", "b", "c", "d", "e", "f"])
+        >>> _some_names(["a"]), _some_names(["a", "b", "c", "d", "e", "f"])
         ('1 case (a)', '6 cases (a, b, c, d, e, ...)')
     """
     more = ", ..." if len(cases) > NAMED else ""
