@@ -35,11 +35,9 @@ __all__ = [
     "Division",
     "ModelSplit",
     "SplitList",
-    "add_cases",
     "case_sets",
     "inherit",
     "read_split",
-    "some_names",
     "without_names",
 ]
 
