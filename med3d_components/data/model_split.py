@@ -38,7 +38,6 @@ __all__ = [
     "case_sets",
     "inherit",
     "read_split",
-    "without_names",
 ]
 
 logger = logging.getLogger(__name__)
@@ -401,25 +400,6 @@ def read_split(path: Path) -> dict[str, Any] | None:
     if (split := _checked(content)) is None:
         raise ValueError(f"{path} is damaged; restore it, it belongs to model.pt beside it.")
     return split
-
-
-def without_names(split: Split) -> dict[str, Any]:
-    """Return a split that calls cases by their digests, to be given away: names may tell of patients.
-
-    Args:
-        split: of a model.
-
-    Example:
-        >>> split = {"trained_on": ["a"], "training": {"Doe": "0a.ff"}, "validation": {}, "ancestors": {}}
-        >>> without_names(split)["training"]
-        {'0a.ff': '0a.ff'}
-    """
-
-    def nameless(cases: Digests) -> dict[str, str]:
-        return {digest: digest for digest in cases.values()}
-
-    ancestors = {name: nameless(cases) for name, cases in split["ancestors"].items()}
-    return {**split, **{part: nameless(split[part]) for part in PARTS}, "ancestors": ancestors}
 
 
 def _some_names(cases: Sequence[str]) -> str:

@@ -13,7 +13,6 @@ import torch
 from monai.bundle import ConfigParser
 
 from med3d_components import __version__
-from med3d_components.data.model_split import read_split, without_names
 from med3d_components.settings import read_settings
 from med3d_components.utils import atomic_path
 from med3d_components.utils.option_help import option_names
@@ -123,10 +122,7 @@ def with_weights(files: Mapping[str, bytes], bundle: Path, weights: Path) -> dic
         metadata["network_data_format"]["outputs"]["pred"].update(_described(names))
     if len(channels := settings.get("channel_names", ())) > 1:
         metadata["network_data_format"]["inputs"]["image"].update(_described(channels))
-    split = read_split(weights.with_name("split.json"))
-    known = {} if split is None else {"models/split.json": _as_json(without_names(split))}
     return {
-        **known,
         "configs/inference.json": _as_json(inference),
         "configs/metadata.json": _as_json(metadata),
         "configs/train.json": _as_json(train),

@@ -105,7 +105,7 @@ def test_a_zip_trains_is_evaluated_infers_loads_and_exports(
         )
 
     run("training", "train", "smoke")
-    assert {"model.pt", "settings.json", "split.json"} == names(bundle / "models")
+    assert {"model.pt", "settings.json"} == names(bundle / "models")
     run("evaluating", "train", "evaluate")
     assert (bundle / "eval" / "evaluation" / "evaluation.json").is_file()
     run("inference", "inference")

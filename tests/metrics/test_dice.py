@@ -78,19 +78,3 @@ def test_cases_of_all_processes_count_once(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(idist, "get_world_size", lambda: 2)
     monkeypatch.setattr(idist, "all_gather", lambda details: [one.details.copy(), two.details.copy()])
     assert one.compute() == pytest.approx(0.75)
-
-
-def test_rows_tell_the_set_of_their_case_where_items_have_one() -> None:
-    engine = Engine(lambda engine, batch: [{"pred": box(1, 4), "label": box(1, 4)}])
-    engine.state.metric_details = {}
-    DomainDice(CLASSES).attach(engine, "dice")
-
-    def set_batch(engine: Engine) -> None:
-        case = str(engine.state.iteration)
-        engine.state.batch = [{"domain": "heart", "case": case, **({"set": "new"} if case == "1" else {})}]
-
-    engine.add_event_handler(Events.ITERATION_STARTED, set_batch)
-    engine.run([0, 1])
-    first, second = engine.state.metric_details["dice"]
-    assert list(first)[:3] == ["domain", "case", "set"]
-    assert (first["set"], "set" in second) == ("new", False)
