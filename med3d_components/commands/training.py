@@ -29,13 +29,16 @@ def train(bundle: str, dataset_dir: str, run_dir: str | None = None, configs: st
 
 
 def evaluate(model: str, dataset_dir: str, output_dir: str | None = None, **options: Any) -> Path:
-    """Score a trained model on the validation cases of its data, beside a baseline that never looks at an image.
+    """Score a trained model on its validation cases, beside a baseline that never looks at an image.
+
+    The model knows its cases by their content, in whichever folder they lie and under whichever names. Those that it,
+    or a model that it started from, was trained on are scored by --cases all alone; cases.csv tells the set of each.
 
     Args:
         model: folder of model.pt or of a bundle, or the zip of a bundle with weights, whose configs are code.
-        dataset_dir: folder of the data; with --val_fraction 1 all of its cases are scored.
+        dataset_dir: folder of the data; of other data than those of the training, --cases unseen scores all cases.
         output_dir: folder for tables and pictures; by default eval/evaluation beside the model's; needed for a zip.
-        options: of the bundle's training, such as --batch_size 1.
+        options: --cases validation, unseen or all, and those of the bundle's training, such as --num_workers 0.
 
     Returns:
         The scores, evaluation.json.

@@ -5,6 +5,7 @@ from med3d_components.data.datalists import ImageDatalist, MultiDomainDatalist, 
 from med3d_components.data.dataset import DataError, ScanDataset
 from med3d_components.data.domains import DOMAINS_3DSEG8
 from med3d_components.data.folders import list_images
+from med3d_components.data.model_split import ModelSplit
 from med3d_components.data.nodules import NoduleDatalist, list_nodules
 from med3d_components.data.sampler import DomainBatchSampler, ShardSampler
 
@@ -14,6 +15,7 @@ __all__ = [
     "DataError",
     "DomainBatchSampler",
     "ImageDatalist",
+    "ModelSplit",
     "MultiDomainDatalist",
     "NoduleDatalist",
     "ScanDataset",

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,8 +14,9 @@ import numpy as np
 from tqdm import tqdm
 
 from med3d_components.data.dataset_json import Entry
+from med3d_components.data.kept import file_state, recall
 from med3d_components.data.labels import check_values, count_voxels
-from med3d_components.utils.files import ABANDONED_S, file_digest, remove_leftovers, write_json
+from med3d_components.utils.files import file_digest
 from med3d_components.utils.machine import default_workers
 
 __all__ = ["Voxels", "check_foreground", "class_voxels"]
@@ -49,19 +48,17 @@ def class_voxels(path: Path, entries: Sequence[Entry], num_classes: int) -> list
         >>> class_voxels(path, [Entry((Path(),), path.parent / "labelsTr/case_0.nii.gz")], num_classes=2)
         [{0: 12440, 1: 1000}]
     """
-    kept, states = _read(path.with_name(KEPT)), [_state(path, entry.label, num_classes) for entry in entries]
-    new = {state: entry for state, entry in zip(states, entries, strict=True) if state not in kept}
-    if new:
+    states = [f"{file_state(path.parent, [entry.label])} {num_classes}" for entry in entries]
+
+    def find(new: Mapping[str, Entry]) -> dict[str, Voxels]:
         found = {
             state: entry.voxels for state, entry in new.items() if entry.voxels is not None and _is_imported(entry)
         }
         uncounted = {state: entry.label for state, entry in new.items() if state not in found}
-        if uncounted:
-            found |= zip(uncounted, _count([*uncounted.values()], num_classes), strict=True)
-        kept |= found
-        with suppress(OSError):  # a folder that may only be read
-            remove_leftovers(path.parent, ABANDONED_S)
-            write_json(path.with_name(KEPT), {state: kept[state] for state in states})
+        counted = _count([*uncounted.values()], num_classes) if uncounted else []
+        return found | dict(zip(uncounted, counted, strict=True))
+
+    kept = recall(path.with_name(KEPT), dict(zip(states, entries, strict=True)), find, _parse)
     for state, entry in zip(states, entries, strict=True):
         check_values(np.array([*kept[state]] or [0]), num_classes, entry.label)
     return [kept[state] for state in states]
@@ -117,18 +114,5 @@ def _is_imported(entry: Entry) -> bool:
     return entry.label_digest is not None and file_digest(entry.label) == entry.label_digest
 
 
-def _state(path: Path, label: Path, num_classes: int) -> str:
-    """Return what the voxels of a label are kept under: they are others if any of it changes."""
-    found = label.stat()
-    name = label.relative_to(path.parent) if label.is_relative_to(path.parent) else label
-    # A copy may keep the time of its content, but not that of the file.
-    return f"{name.as_posix()} {found.st_size} {found.st_mtime_ns} {found.st_ctime_ns} {num_classes}"
-
-
-def _read(path: Path) -> dict[str, Voxels]:
-    """Return what was kept, nothing if it is damaged."""
-    try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
-        return {state: {int(value): int(n) for value, n in label.items()} for state, label in content.items()}
-    except (OSError, ValueError, AttributeError, TypeError):
-        return {}
+def _parse(content: Any) -> Voxels:
+    return {int(value): int(n) for value, n in content.items()}

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from med3d_components.data.class_voxels import check_foreground
+from med3d_components.data.digests import case_digests
 from med3d_components.data.folders import list_scans
-from med3d_components.data.labelled import Case, read_domain
+from med3d_components.data.labelled import Case, Domain, read_domain
+from med3d_components.data.model_split import Division, ModelSplit, SplitList
 from med3d_components.data.plausible import label_volumes
 from med3d_components.data.splits import draw_key, draw_split
 from med3d_components.utils import as_flag
@@ -24,7 +27,7 @@ logger = logging.getLogger(__name__)
 AVERAGES: dict[str, Callable[..., Any]] = {"median": np.median, "mean": np.mean}
 
 
-class _Datalist:
+class _Datalist(SplitList):
     """What is common to the lists of labelled cases: one of a folder that does not exist may know the classes."""
 
     dataset_dir: str | os.PathLike[str]
@@ -41,7 +44,7 @@ class SegmentationDatalist(_Datalist):
     Args:
         dataset_dir: folder with a ``dataset.json``.
         val_fraction: share of the cases used for validation, at least one case. With 1 all cases are used for both
-            training and validation: to evaluate other data than that of the training, or to over-fit on purpose.
+            training and validation: to over-fit on purpose.
         seed: of the split.
         patch_size: upper limit, in voxels, of the regions that training crops.
         average: of the training images' spacings, "median" or "mean" (Med3D takes the mean for LiTS).
@@ -53,6 +56,8 @@ class SegmentationDatalist(_Datalist):
         in_channels: of the network. With several, images have as many: on their fourth axis, or each in a file, which
             ``dataset.json`` lists or which are called ``CASE_0000``, ``CASE_0001`` and so on.
         trained_channels: names of the channels that the weights know, see :func:`channel_names`.
+        model_split: of the model that the run goes on with, scores or starts from; where it says which cases train and
+            validate, none are drawn. In an evaluation, training cases are those that baselines are fitted to.
 
     Attributes:
         name: of the folder.
@@ -61,9 +66,10 @@ class SegmentationDatalist(_Datalist):
         merged: whether classes are merged.
         channel: that a network of one channel sees of images with several, None if all have what it sees.
         channel_names: of the channels that the network sees, see :func:`channel_names`.
-        training: items ``{"image", "label", "case"}``; of several files, "image" is a list.
+        training: items ``{"image", "label", "case"}``; of several files, "image" is a list. In an evaluation they have
+            a "set", see :class:`Division`.
         validation: the same for validation.
-        split: names of the training and of the validation cases.
+        split: which cases train and validate, by their digests, see :mod:`med3d_components.data.model_split`.
         spacing: average spacing in mm of the training images (Med3D, section 3.1), axes as in RAS.
         roi_size: that training crops, in voxels at that spacing: the largest training volume, rounded up to a multiple
             of the encoder's output stride, within ``patch_size``.
@@ -92,6 +98,7 @@ class SegmentationDatalist(_Datalist):
         default_classes: Sequence[str] | None = None,
         in_channels: int = 1,
         trained_channels: Sequence[str] | None = None,
+        model_split: ModelSplit | None = None,
     ) -> None:
         if average not in AVERAGES:
             raise ValueError(f"average is {average!r}, but must be one of {', '.join(AVERAGES)}.")
@@ -99,30 +106,24 @@ class SegmentationDatalist(_Datalist):
         if default_classes is not None and not Path(dataset_dir).exists():
             self.classes = list(default_classes)
             return
-        domain = read_domain(Path(dataset_dir).resolve(), need_spacing, in_channels, trained_channels)
-        training, validation = domain.split(val_fraction, seed, train_share)
+        least = _least(model_split)
+        domain = read_domain(Path(dataset_dir).resolve(), need_spacing, in_channels, trained_channels, least)
+        division = self._divide(
+            model_split,
+            [domain.name],
+            domain.folder,
+            [case.name for case in domain.cases],
+            domain.digests,
+            lambda: domain.draw(val_fraction, seed, train_share),
+        )
         self.name = domain.name
         self.merged = as_flag("merge_classes", merge_classes)
         self.label_values = len(domain.classes)
         self.classes = list(domain.classes[:2] if self.merged else domain.classes)
         self.channel, self.channel_names = domain.channel, list(domain.channel_names)
-        self.training, self.validation = [_item(case) for case in training], [_item(case) for case in validation]
-        self.split = {"training": [case.name for case in training], "validation": [case.name for case in validation]}
-        voxels = [[case.voxels for case in cases] for cases in (training, validation)]
-        check_foreground(domain.name, domain.classes, *voxels)
-        spacings, sizes = (np.array([getattr(case.header, name) for case in training]) for name in ("spacing", "size"))
-        known = ~np.isnan(spacings).any(axis=1)
-        if not known.any():
-            raise ValueError(f"No training image of {domain.name} has a valid spacing; repair the headers of some.")
-        for case in training + validation:
-            if np.isnan(case.header.spacing).any():
-                logger.warning("%s has no valid spacing and gets the %s of the others.", case.image, average)
-        self.volumes_ml = label_volumes(voxels[0], spacings.prod(axis=1) / 1000, self.classes)
-        spacing = AVERAGES[average](spacings[known], axis=0)
-        sizes = sizes * np.where(known[:, None], spacings, spacing) / spacing
-        roi_size = np.minimum(8 * np.ceil(sizes.round().max(axis=0) / 8), patch_size)
-        self.spacing = [float(value) for value in spacing]
-        self.roi_size = [int(value) for value in roi_size]
+        part = _measure(domain, division, self.classes, patch_size, average)
+        self.training, self.validation = part.training, part.validation
+        self.spacing, self.roi_size, self.volumes_ml = part.spacing, part.roi_size, part.volumes_ml
 
 
 class MultiDomainDatalist(_Datalist):
@@ -135,13 +136,14 @@ class MultiDomainDatalist(_Datalist):
         seed: of the split.
         patch_size: upper limit, in voxels, of the regions that training crops.
         default_classes: of each domain; with them the folder need not exist, and there is nothing but these then.
+        model_split: as of :class:`SegmentationDatalist`.
 
     Attributes:
         domains: names, sorted.
         training: items ``{"image", "label", "case", "domain"}`` of all domains.
         validation: the same for validation.
-        classes, channel, split, spacing, roi_size, volumes_ml: domain name to what :class:`SegmentationDatalist` says
-            of it.
+        split: as of :class:`SegmentationDatalist`; a case is called ``DOMAIN/CASE``.
+        classes, channel, spacing, roi_size, volumes_ml: domain name to what :class:`SegmentationDatalist` says of it.
 
     Raises:
         FileNotFoundError: if the folder or a file named in a ``dataset.json`` does not exist.
@@ -161,25 +163,49 @@ class MultiDomainDatalist(_Datalist):
         seed: int = 0,
         patch_size: Sequence[int] = (96, 96, 96),
         default_classes: Mapping[str, Sequence[str]] | None = None,
+        model_split: ModelSplit | None = None,
     ) -> None:
         self.dataset_dir = dataset_dir
         if default_classes is not None and not Path(dataset_dir).exists():
             self.classes = {name: list(classes) for name, classes in default_classes.items()}
             return
-        folders = _find_domains(Path(dataset_dir), domains)
-        lists = {folder.name: SegmentationDatalist(folder, val_fraction, seed, patch_size) for folder in folders}
-        self.domains = list(lists)
-        self.training = [{**item, "domain": name} for name, part in lists.items() for item in part.training]
-        self.validation = [{**item, "domain": name} for name, part in lists.items() for item in part.validation]
-        self.classes = {name: part.classes for name, part in lists.items()}
-        self.channel = {name: part.channel for name, part in lists.items()}
-        self.split = {name: part.split for name, part in lists.items()}
-        self.spacing = {name: part.spacing for name, part in lists.items()}
-        self.roi_size = {name: part.roi_size for name, part in lists.items()}
-        self.volumes_ml = {name: part.volumes_ml for name, part in lists.items()}
+        least = _least(model_split)
+        found = {folder.name: read_domain(folder, least=least) for folder in _find_domains(Path(dataset_dir), domains)}
+
+        def digest(cases: Iterable[str]) -> dict[str, str]:
+            wanted = set(cases)
+            return {
+                f"{name}/{case}": digest
+                for name, domain in found.items()
+                for case, digest in domain.digests(
+                    case.name for case in domain.cases if f"{name}/{case.name}" in wanted
+                ).items()
+            }
+
+        def draw() -> tuple[list[str], list[str]]:
+            drawn = {name: domain.draw(val_fraction, seed) for name, domain in found.items()}
+            training, validation = (
+                [f"{name}/{case}" for name, parts in drawn.items() for case in parts[index]] for index in range(2)
+            )
+            return training, validation
+
+        cases = [f"{name}/{case.name}" for name, domain in found.items() for case in domain.cases]
+        division = self._divide(model_split, list(found), dataset_dir, cases, digest, draw)
+        self.domains = list(found)
+        self.classes = {name: list(domain.classes) for name, domain in found.items()}
+        parts = {
+            name: _measure(domain, division, self.classes[name], patch_size, prefix=f"{name}/")
+            for name, domain in found.items()
+        }
+        self.training = [{**item, "domain": name} for name, part in parts.items() for item in part.training]
+        self.validation = [{**item, "domain": name} for name, part in parts.items() for item in part.validation]
+        self.channel = {name: domain.channel for name, domain in found.items()}
+        self.spacing = {name: part.spacing for name, part in parts.items()}
+        self.roi_size = {name: part.roi_size for name, part in parts.items()}
+        self.volumes_ml = {name: part.volumes_ml for name, part in parts.items()}
 
 
-class ImageDatalist:
+class ImageDatalist(SplitList):
     """Training and validation items of a folder of volumes, whose labels, if there are any, are not looked at.
 
     Args:
@@ -189,12 +215,13 @@ class ImageDatalist:
         val_fraction: share of the volumes used for validation, at least one; with 1 all are used for both.
         draws: how often each training volume is listed, to draw so many times from it in an epoch.
         seed: of the split, which depends on it and the volumes' names alone.
+        model_split: as of :class:`SegmentationDatalist`.
 
     Attributes:
         name: of the folder.
-        training: items ``{"image", "case"}``.
+        training: items ``{"image", "case"}``, with "set" in an evaluation.
         validation: the same for validation.
-        split: names of the training and of the validation cases.
+        split: as of :class:`SegmentationDatalist`; digests are those of images.
 
     Raises:
         FileNotFoundError: if the folder does not exist or holds no volume.
@@ -202,12 +229,17 @@ class ImageDatalist:
             name.
 
     Example:
-        >>> ImageDatalist("LUNA16").split["validation"]
+        >>> list(ImageDatalist("LUNA16").split["validation"])
         ['scan_6']
     """
 
     def __init__(
-        self, dataset_dir: str | os.PathLike[str], val_fraction: float = 0.1, draws: int = 1, seed: int = 0
+        self,
+        dataset_dir: str | os.PathLike[str],
+        val_fraction: float = 0.1,
+        draws: int = 1,
+        seed: int = 0,
+        model_split: ModelSplit | None = None,
     ) -> None:
         folder = Path(dataset_dir).resolve()
         found = list_scans(folder / "imagesTr" if (folder / "dataset.json").is_file() else folder)
@@ -215,16 +247,80 @@ class ImageDatalist:
             logger.warning("%s", note)
         if found.failures:
             raise ValueError(" ".join(dict.fromkeys(found.failures.values())))
-        if len(found.scans) < 2:
+        if len(found.scans) < _least(model_split):
             raise ValueError(f"{folder} holds one volume; at least 2 are needed, one to validate on.")
         self.name = folder.name
-        drawn = sorted(found.scans, key=lambda case: draw_key(seed, self.name, case))
-        training, validation = draw_split(drawn, val_fraction)
-        self.split = {"training": sorted(training), "validation": sorted(validation)}
-        items_of = {
-            part: [{"image": found.scans[case], "case": case} for case in names] for part, names in self.split.items()
-        }
-        self.training, self.validation = items_of["training"] * draws, items_of["validation"]
+
+        def digest(cases: Iterable[str]) -> dict[str, str]:
+            return case_digests(folder, {case: ([found.scans[case]], None) for case in cases})
+
+        def draw() -> tuple[list[str], list[str]]:
+            drawn = sorted(found.scans, key=lambda case: draw_key(seed, self.name, case))
+            training, validation = draw_split(drawn, val_fraction)
+            return sorted(training), sorted(validation)
+
+        division = self._divide(model_split, [self.name], folder, sorted(found.scans), digest, draw)
+        training, self.validation = (
+            [{"image": found.scans[case], "case": case, **division.mark(case)} for case in names]
+            for names in (division.training, division.validation)
+        )
+        self.training = training * draws
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What a domain's training cases tell, and its items."""
+
+    training: list[dict[str, Any]]
+    validation: list[dict[str, Any]]
+    spacing: list[float]
+    roi_size: list[int]
+    volumes_ml: dict[str, list[float]]
+
+
+def _measure(
+    domain: Domain,
+    division: Division,
+    classes: Sequence[str],
+    patch_size: Sequence[int],
+    average: str = "median",
+    prefix: str = "",
+) -> _Part:
+    """Check the cases of a domain that train and validate, and measure those that train.
+
+    Where none is left, in an evaluation, those that are scored are measured; nobody asks then.
+    """
+    cases = {f"{prefix}{case.name}": case for case in domain.cases}
+    training, validation = (
+        [name for name in names if name in cases] for names in (division.training, division.validation)
+    )
+    evaluating = bool(division.sets)
+    if not evaluating:
+        voxels = [[cases[name].voxels for name in names] for names in (training, validation)]
+        check_foreground(domain.name, domain.classes, *voxels)
+    measured = [cases[name] for name in training or (*validation, *cases)]
+    spacings, sizes = (np.array([getattr(case.header, name) for case in measured]) for name in ("spacing", "size"))
+    known = ~np.isnan(spacings).any(axis=1)
+    if not known.any() and not evaluating:
+        raise ValueError(f"No training image of {domain.name} has a valid spacing; repair the headers of some.")
+    for case in dict.fromkeys(cases[name].image for name in training + validation if not cases[name].has_spacing):
+        logger.warning("%s has no valid spacing and gets the %s of the others.", case, average)
+    volumes = label_volumes([case.voxels for case in measured], spacings.prod(axis=1) / 1000, classes)
+    spacing = AVERAGES[average](spacings[known], axis=0) if known.any() else np.ones(3)
+    sizes = sizes * np.where(known[:, None], spacings, spacing) / spacing
+    roi_size = np.minimum(8 * np.ceil(sizes.round().max(axis=0) / 8), patch_size)
+    return _Part(
+        [{**_item(cases[name]), **division.mark(name)} for name in training],
+        [{**_item(cases[name]), **division.mark(name)} for name in validation],
+        [float(value) for value in spacing],
+        [int(value) for value in roi_size],
+        volumes,
+    )
+
+
+def _least(model_split: ModelSplit | None) -> int:
+    """Return how many cases there must be."""
+    return 1 if model_split is not None and model_split.evaluating else 2
 
 
 def _find_domains(dataset_dir: Path, names: str | Sequence[str] | None) -> list[Path]:

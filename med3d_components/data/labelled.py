@@ -7,13 +7,16 @@ are counted, once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from med3d_components.data.channels import channel_names, split_channel, wrong_channels
 from med3d_components.data.class_voxels import Voxels, class_voxels
 from med3d_components.data.dataset_json import Entry, SegmentationList, read_segmentations
+from med3d_components.data.digests import case_digests
 from med3d_components.data.domains import DOMAINS_3DSEG8
 from med3d_components.data.duplicates import check_listed_once, warn_of_copies
 from med3d_components.data.folders import channel_files
@@ -43,34 +46,49 @@ class Case:
         """The first image, by which messages call the case."""
         return self.images[0]
 
+    @property
+    def has_spacing(self) -> bool:
+        """Whether the image's header has a valid one."""
+        return not np.isnan(self.header.spacing).any()
+
 
 @dataclass(frozen=True)
 class Domain:
-    """One labelled dataset: its name, class names (background first), channel of a 4-D image, and cases.
+    """One labelled dataset: its folder and name, class names (background first), channel of a 4-D image, and cases.
 
     ``channel`` is None where the network sees all channels, whose names are ``channel_names``.
     """
 
+    folder: Path
     name: str
     classes: tuple[str, ...]
     channel: int | None
     channel_names: tuple[str, ...]
     cases: tuple[Case, ...]
 
-    def split(self, val_fraction: float, seed: int, train_share: float = 1) -> tuple[list[Case], list[Case]]:
-        """Return training and validation cases.
+    def draw(self, val_fraction: float, seed: int, train_share: float = 1) -> tuple[list[str], list[str]]:
+        """Draw training and validation cases, by name.
 
         A case is drawn by the hash of seed, domain and case name, so the split depends neither on the order of the
         files nor on the other domains. With a fraction of 1 every case is in both. Of the training cases a share is
         used, at least one case; it is part of any larger share, and the validation cases stay the same.
         """
-        drawn = sorted(self.cases, key=lambda case: draw_key(seed, self.name, case.name))
+        drawn = sorted((case.name for case in self.cases), key=lambda name: draw_key(seed, self.name, name))
         training, validation = draw_split(drawn, val_fraction)
-        return sorted(take_share(training, train_share), key=_name), sorted(validation, key=_name)
+        return sorted(take_share(training, train_share)), sorted(validation)
+
+    def digests(self, names: Iterable[str]) -> dict[str, str]:
+        """Return the digests of cases, by name."""
+        wanted = set(names)
+        return case_digests(self.folder, {c.name: (c.images, c.label) for c in self.cases if c.name in wanted})
 
 
 def read_domain(
-    folder: Path, need_spacing: bool = True, in_channels: int = 1, trained_channels: Sequence[str] | None = None
+    folder: Path,
+    need_spacing: bool = True,
+    in_channels: int = 1,
+    trained_channels: Sequence[str] | None = None,
+    least: int = 2,
 ) -> Domain:
     """Read one Decathlon-style folder and check all that its files' headers tell, and the values of its labels.
 
@@ -79,11 +97,12 @@ def read_domain(
         need_spacing: whether a volume without a valid spacing is an error.
         in_channels: of the network.
         trained_channels: see :func:`channel_names`.
+        least: number of cases; to train and to validate takes two.
 
     Raises:
         FileNotFoundError: if the folder, its ``dataset.json``, an image or a label does not exist.
-        ValueError: if the folder's name holds a dot, ``dataset.json`` is not valid or lists a case twice, fewer than
-            two volumes have labels, an image has not the channels of the network, or a label does not lie on its image
+        ValueError: if the folder's name holds a dot, ``dataset.json`` is not valid or lists a case twice, too
+            few volumes have labels, an image has not the channels of the network, or a label does not lie on its image
             or holds a value that is no class.
     """
     path = folder / "dataset.json"
@@ -94,8 +113,9 @@ def read_domain(
     if "." in folder.name:
         raise ValueError(f"{folder} has a dot in its name, which parameter names cannot hold; rename the folder.")
     listed = read_segmentations(path)
-    if (count := len(listed.entries)) < 2:
-        raise ValueError(f"{path} lists {count} training volumes; at least 2 are needed, one to validate on.")
+    if (count := len(listed.entries)) < least:
+        needed = "at least 2 are needed, one to validate on" if least > 1 else "at least 1 is needed"
+        raise ValueError(f"{path} lists {count} training volumes; {needed}.")
     entries = [replace(entry, images=find_images(path, listed, entry, in_channels)) for entry in listed.entries]
     check_listed_once(path, entries)
     headers = [_read_header(path, entry, need_spacing) for entry in entries]
@@ -108,7 +128,7 @@ def read_domain(
     warn_of_copies(case.label for case in cases if any(number for value, number in case.voxels.items() if value > 0))
     channel = _channel(path, listed.channel, cases, in_channels)
     names = channel_names(listed.channel_names, in_channels, channel, path, trained_channels)
-    return Domain(folder.name, listed.classes, channel, names, cases)
+    return Domain(folder, folder.name, listed.classes, channel, names, cases)
 
 
 def name_case(entry: Entry) -> str:
@@ -185,7 +205,3 @@ def _channel(path: Path, named: int | None, cases: Sequence[Case], in_channels: 
 
 def _count(channels: int) -> str:
     return "1 channel" if channels == 1 else f"{channels} channels"
-
-
-def _name(case: Case) -> str:
-    return case.name

@@ -15,9 +15,10 @@ An optional entry may be null.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,9 @@ from typing import Any
 import numpy as np
 
 from med3d_components.data.dataset_json import read_dataset_json
+from med3d_components.data.digests import case_digest, place_digests, text_digest
 from med3d_components.data.folders import list_images
+from med3d_components.data.model_split import ModelSplit, SplitList
 from med3d_components.data.scan import case_name
 from med3d_components.data.splits import draw_fold, draw_patients
 from med3d_components.data.volumes import open_scan
@@ -40,7 +43,7 @@ READERS: dict[str, Callable[[Sequence[float]], Any]] = {"median": np.median, "me
 SETS = ("training", "validation")
 
 
-class NoduleDatalist:
+class NoduleDatalist(SplitList):
     """Training and validation items of a folder of nodules, benign or malignant.
 
     Med3D, section 4.3, takes scores of 1 to 3 as benign and 4 and 5 as malignant, which is the default; it does not
@@ -58,6 +61,8 @@ class NoduleDatalist:
         fold: the one used for validation, from 0.
         seed: of folds and share. Nodules with "set" are split by it, and folds and fold are not used.
         train_share: share of the training patients that is used, at least one for each class.
+        model_split: of the model that the run goes on with, scores or starts from; where it says which nodules train
+            and validate, none are drawn. In an evaluation, training nodules are those that a baseline is fitted to.
 
     Attributes:
         name: of the dataset.
@@ -88,13 +93,14 @@ class NoduleDatalist:
         fold: int = 0,
         seed: int = 0,
         train_share: float = 1,
+        model_split: ModelSplit | None = None,
     ) -> None:
         _check_choice("at_threshold", at_threshold, (*CLASSES, "drop"))
         _check_choice("readers", readers, READERS)
         path = Path(dataset_dir) / "dataset.json"
         self.name, entries = _read_json(path)
-        items = []
-        for entry, item in zip(entries, _items(path, entries), strict=True):
+        items, listed = [], _items(path, entries)
+        for entry, item in zip(entries, listed, strict=True):
             score = _merge(path, item["case"], entry.get("malignancy"), readers)
             taken = at_threshold if score == threshold else CLASSES[score > threshold]
             if taken != "drop":
@@ -102,23 +108,38 @@ class NoduleDatalist:
         logger.info("%s: %d of %d nodules are used.", path, len(items), len(entries))
         if without := sum("patient" not in entry for entry in entries):
             logger.warning("%s: %d nodules name no patient; each image of theirs counts as one.", path, without)
-        if not _are_split(path, entries):
-            validating = draw_fold(items, folds, fold, seed)
-            for item in items:
-                item["set"] = SETS[item["patient"] in validating]
-        self.classes = list(CLASSES)
-        self.training, self.validation = (_take_set(path, items, name) for name in SETS)
-        _check_patients(path, self.training, self.validation)
-        used = draw_patients(self.training, train_share, seed)
-        self.training = [item for item in self.training if item["patient"] in used]
-        counts = np.bincount([item["label"] for item in self.training])
-        self.class_weights = [float(weight) for weight in 1 / counts / np.mean(1 / counts)]
-        self.has_masks = all("mask" in item for item in self.training + self.validation)
+        by_case = {item["case"]: item for item in items}
+        texts = {
+            item["case"]: json.dumps([entry.get("center_mm"), entry.get("malignancy")])
+            for entry, item in zip(entries, listed, strict=True)
+        }
 
-    @property
-    def split(self) -> dict[str, list[str]]:
-        """Names of the training and of the validation cases."""
-        return {name: [item["case"] for item in getattr(self, name)] for name in SETS}
+        def digest(cases: Iterable[str]) -> dict[str, str]:
+            wanted = list(cases)
+            images = place_digests(path.parent.resolve(), [by_case[case]["image"] for case in wanted])
+            return {case: case_digest([images[by_case[case]["image"]]], text_digest(texts[case])) for case in wanted}
+
+        def draw() -> tuple[list[str], list[str]]:
+            if not _are_split(path, entries):
+                validating = draw_fold(items, folds, fold, seed)
+                for item in items:
+                    item["set"] = SETS[item["patient"] in validating]
+            training, validation = (_take_set(path, items, name) for name in SETS)
+            _check_patients(path, training, validation)
+            used = draw_patients(training, train_share, seed)
+            return [item["case"] for item in training if item["patient"] in used], [x["case"] for x in validation]
+
+        patients = {item["case"]: item["patient"] for item in items}
+        division = self._divide(model_split, [self.name], path.parent, list(by_case), digest, draw, patients)
+        self.classes = list(CLASSES)
+        self.training, self.validation = (
+            [{**_without_set(by_case[case]), **division.mark(case)} for case in cases]
+            for cases in (division.training, division.validation)
+        )
+        counts = np.bincount([item["label"] for item in self.training], minlength=len(CLASSES))
+        weights = 1 / np.maximum(counts, 1)
+        self.class_weights = [float(weight) for weight in weights / weights.mean()]
+        self.has_masks = all("mask" in item for item in self.training + self.validation)
 
 
 def list_nodules(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
@@ -225,7 +246,7 @@ def _are_split(path: Path, entries: Sequence[Mapping[str, Any]]) -> bool:
 
 def _take_set(path: Path, items: Sequence[Mapping[str, Any]], name: str) -> list[dict[str, Any]]:
     """Return the items of a set, which must have both classes, without naming it."""
-    chosen = [{key: value for key, value in item.items() if key != "set"} for item in items if item["set"] == name]
+    chosen = [_without_set(item) for item in items if item["set"] == name]
     malignant = sum(item["label"] for item in chosen)
     if not 0 < malignant < len(chosen):
         raise ValueError(
@@ -233,6 +254,10 @@ def _take_set(path: Path, items: Sequence[Mapping[str, Any]], name: str) -> list
             "both; use fewer folds, another fold, seed or threshold, or more nodules."
         )
     return chosen
+
+
+def _without_set(item: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in item.items() if key != "set"}
 
 
 def _check_patients(path: Path, training: Sequence[Mapping[str, Any]], validation: Sequence[Mapping[str, Any]]) -> None:

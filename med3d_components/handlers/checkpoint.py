@@ -36,6 +36,9 @@ __all__ = ["StrictCheckpointLoader", "TrainingCheckpoint"]
 
 logger = logging.getLogger(__name__)
 
+OF_THE_DATA = ("trained_on", "volumes_ml")
+"""Settings that may change in a resume: the split tells the cases again in a folder that was renamed or corrected."""
+
 
 class TrainingCheckpoint:
     """Keep the best network and the last state, and resume from the latter.
@@ -134,6 +137,7 @@ class TrainingCheckpoint:
             moved = move_aside([*beside, self.last, self.encoder], self.previous)
             if moved:
                 logger.info("An earlier run was moved to %s.", moved)
+            self._write_split()
         idist.barrier()
 
     def load(self, engine: PrecisionTrainer) -> None:
@@ -152,6 +156,8 @@ class TrainingCheckpoint:
         self.evaluator.state.best_metric_epoch = self.best["epoch"]
         self.completed, self.written = epoch, (epoch, step)
         engine.state.saved = self._describe()
+        if idist.get_rank() == 0:
+            self._write_split()
         self._go_on(state, engine)
 
     def _compare(self, state: Mapping[str, Any], engine: PrecisionTrainer) -> None:
@@ -169,7 +175,7 @@ class TrainingCheckpoint:
         refused += [
             f"{key} is another one"
             for key, value in self.settings.items()
-            if not refused and key not in changes and state["settings"].get(key) != value
+            if not refused and key not in (*changes, *OF_THE_DATA) and state["settings"].get(key) != value
         ]
         if refused:
             raise ValueError(
@@ -291,10 +297,13 @@ class TrainingCheckpoint:
         self.written, self.time = position, time.monotonic()
         engine.state.saved = self._describe()
 
-    def _save_model(self, engine: PrecisionTrainer) -> None:
-        write_json(self.settings_file, self.settings)
+    def _write_split(self) -> None:
+        """Write which cases train before there is a model: a resume must not draw anew."""
         if self.split is not None:
             write_json(self.split_file, self.split)
+
+    def _save_model(self, engine: PrecisionTrainer) -> None:
+        write_json(self.settings_file, self.settings)
         _save(self.model, self.network.state_dict())
         origin = {name: self.settings[name] for name in ("bundle", "trained_on")}
         settings = {**origin, **self.network.encoder.settings}

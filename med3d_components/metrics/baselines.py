@@ -35,9 +35,15 @@ class BaselineDice(Baseline, DomainDice):
     def predict(self, domain: str, image: torch.Tensor) -> torch.Tensor:
         """Return the label map (1, H, W, D) of an image (1, H, W, D) of a domain."""
 
+    @abstractmethod
+    def knows(self, domain: str) -> bool:
+        """Tell whether there were training items of a domain."""
+
     def add(self, item: Mapping[str, Any], output: Mapping[str, Any]) -> None:
-        """Score the prediction for the output's "image"."""
+        """Score the prediction for the output's "image", in a domain with training items."""
         domain, image = item.get("domain", UNNAMED), torch.as_tensor(output["image"]).cpu()
+        if not self.knows(domain):
+            return
         self.update(domain, item["case"], self.predict(domain, image), output["label"].cpu())
 
 
@@ -69,7 +75,7 @@ class AverageLabelDice(BaselineDice):
     def fit(self) -> None:
         """Average the training labels of each domain, on a grid of at most 96 voxels along each axis."""
         self.average = {}
-        for index in range(len(self.training)):  # type: ignore[arg-type]
+        for index in range(len(self.training)):
             item = self.training[index]
             domain, label = item.get("domain", UNNAMED), torch.as_tensor(item["label"]).cpu()
             one_hot = torch.cat([label == value for value in range(len(self.classes[domain]))])[None].float()
@@ -77,6 +83,10 @@ class AverageLabelDice(BaselineDice):
             size = [min(96, length) for length in label.shape[1:]] if known is None else known.shape[2:]
             stretched = _stretch(one_hot, size)
             self.average[domain] = stretched if known is None else known + stretched
+
+    def knows(self, domain: str) -> bool:
+        """Tell whether there were training items of a domain."""
+        return domain in self.average
 
     def predict(self, domain: str, image: torch.Tensor) -> torch.Tensor:
         """Return the average label map of a domain, (1, H, W, D), for an image of that size, without a look at it."""
@@ -112,7 +122,7 @@ class IntensityWindowDice(BaselineDice):
     def fit(self) -> None:
         """Find the window of each domain."""
         sums: dict[str, torch.Tensor] = {}
-        for index in range(len(self.training)):  # type: ignore[arg-type]
+        for index in range(len(self.training)):
             item = self.training[index]
             image, label = (torch.as_tensor(item[key]).cpu() for key in ("image", "label"))
             voxels = image[:1][label > 0].double()
@@ -123,6 +133,10 @@ class IntensityWindowDice(BaselineDice):
             mean = float(total / count)
             deviation = max(float(squares / count) - mean**2, 0.0) ** 0.5
             self.windows[domain] = (mean - 2 * deviation, mean + 2 * deviation)
+
+    def knows(self, domain: str) -> bool:
+        """Tell whether there were training items of a domain."""
+        return domain in self.windows
 
     def predict(self, domain: str, image: torch.Tensor) -> torch.Tensor:
         """Return the label map (1, H, W, D) of an image (1, H, W, D) of a domain."""

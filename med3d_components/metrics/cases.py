@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
@@ -13,6 +14,8 @@ from ignite.metrics import Metric
 
 __all__ = ["UNNAMED", "Baseline", "CaseMetric", "mean_of_known"]
 
+logger = logging.getLogger(__name__)
+
 UNNAMED = "-"
 """The domain of items that name none."""
 
@@ -21,24 +24,26 @@ class CaseMetric(Metric):
     """A metric that notes each case of an evaluation, and scores all of them when it ends.
 
     It writes into the engine's state: its own value and its parts into ``metrics``, and one row per case, in the order
-    of their names, into ``metric_details[<name of the metric>]``.
+    of their names, into ``metric_details[<name of the metric>]``. Where items have a "set", rows have it, too.
 
     With several processes the cases of all are gathered, and one that two processes had counts once, so the result
     is that of a single process.
 
     Attributes:
         details: what is known of each case.
+        sets: domain, if there are several, and case to the "set" of its item.
     """
 
     details: dict[Any, Any]
+    sets: dict[tuple[str | None, str], str]
 
     def __init__(self) -> None:
-        self.details = {}
+        self.details, self.sets = {}, {}
         super().__init__()
 
     def reset(self) -> None:
         """Forget all cases."""
-        self.details = {}
+        self.details, self.sets = {}, {}
 
     @abstractmethod
     def add(self, item: Mapping[str, Any], output: Mapping[str, Any]) -> None:
@@ -64,6 +69,8 @@ class CaseMetric(Metric):
         """Note the cases of the evaluator's last batch."""
         for item, output in zip(engine.state.batch, engine.state.output, strict=True):
             self.add(item, output)
+            if "set" in item:
+                self.sets[item.get("domain"), item["case"]] = item["set"]
 
     def compute(self) -> float:
         """Return the metric's own value over the cases of all processes."""
@@ -76,15 +83,32 @@ class CaseMetric(Metric):
         """Write the metric, its parts and its rows into the engine's state."""
         super().completed(engine, name)
         engine.state.metrics |= self.parts(name)
-        engine.state.metric_details[name] = [self.row(case, detail) for case, detail in sorted(self.details.items())]
+        if idist.get_world_size() > 1:
+            for sets in idist.all_gather(self.sets):
+                self.sets |= sets
+        rows = [self.row(case, detail) for case, detail in sorted(self.details.items())]
+        engine.state.metric_details[name] = [self._with_set(row) for row in rows]
+
+    def _with_set(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Return a row with the set of its case behind the case's name."""
+        name = self.sets.get((row.get("domain"), row["case"])) if self.sets else None
+        if name is None:
+            return row
+        first: dict[str, Any] = {key: row[key] for key in ("domain", "case") if key in row}
+        return {**first, "set": name, **row}
 
 
 class Baseline(CaseMetric):
     """A metric of a predictor without a network, fitted to training items when an evaluation starts.
 
     Inherit from it before the metric that it scores by. It writes its parts under its own name, beside the network's,
-    and no rows.
+    and no rows. Without training items it is left out.
+
+    Attributes:
+        training: the training items.
     """
+
+    training: Any
 
     @abstractmethod
     def fit(self) -> None:
@@ -92,6 +116,9 @@ class Baseline(CaseMetric):
 
     def attach(self, engine: Engine, name: str, *args: Any, **kwargs: Any) -> None:
         """Fit when the evaluator starts, then score its cases."""
+        if not len(self.training):
+            logger.info("%s is left out: there is no training case to fit it to.", name)
+            return
         engine.add_event_handler(Events.STARTED, self.fit)
         super().attach(engine, name, *args, **kwargs)
 

@@ -31,7 +31,8 @@ class Restoration(CaseMetric):
     shape (1, H, W, D). Several items may be of one case.
 
     Args:
-        training: prepared training items with "label", one or a list of them per index, for the mean image.
+        training: prepared training items with "label", one or a list of them per index, for the mean image,
+            which there is not without any.
 
     Example:
         >>> metric = Restoration()
@@ -60,7 +61,7 @@ class Restoration(CaseMetric):
             items = self.training[index]  # type: ignore[index]
             for item in items if isinstance(items, list) else [items]:
                 total, count = total + torch.as_tensor(item["label"]).cpu(), count + 1
-        self.mean_image = total / count
+        self.mean_image = total / count if count else None
 
     def update(self, case: str, output: Mapping[str, torch.Tensor]) -> None:
         """Score one item of a case.
@@ -74,8 +75,10 @@ class Restoration(CaseMetric):
         """
         restored, distorted, original = (torch.as_tensor(output[key]).cpu() for key in ("pred", "image", "label"))
         candidates = {"": restored, "/unchanged": distorted}
+        if self.training is not None:
+            candidates["/median filter"] = torch.as_tensor(self.median(distorted))
         if self.mean_image is not None:
-            candidates |= {"/median filter": torch.as_tensor(self.median(distorted)), "/mean image": self.mean_image}
+            candidates["/mean image"] = self.mean_image
         sums = self.details.setdefault(case, {"voxels": 0.0})
         sums["voxels"] += original.numel()
         for name, candidate in candidates.items():

@@ -17,13 +17,16 @@ WIDTH, INDENT = 98, 4
 
 
 def option_names(config: Mapping[str, Any]) -> list[str]:
-    """Return the options of a config, in its order: what stands in its first part and in the table of all options.
+    """Return the options of a config, in its order: those of the table of all options that its first part has.
+
+    An overlay's own, which stand behind it in the merged config, are told by their description.
 
     Example:
         >>> option_names({"epochs": 3, "_desc_depth": "...", "depth": 10, "_desc_bundle": "...", "spacing": 1})
         ['epochs', 'depth']
     """
-    return [name for name in takewhile(lambda name: name != "_desc_bundle", config) if name in OPTIONS]
+    first = set(takewhile(lambda name: name != "_desc_bundle", config))
+    return [name for name in config if name in OPTIONS and (name in first or f"_desc_{name}" in config)]
 
 
 def describe_options(config: Mapping[str, Any], run_id: str = "") -> str:

@@ -144,7 +144,10 @@ def test_a_training_takes_channels_in_all_layouts(tmp_path: Path, make_domain: M
     two_channels(folder, layout)
     datalist = SegmentationDatalist(folder, in_channels=2)
     assert (datalist.channel, datalist.channel_names) == (None, ["channel 0", "channel 1"])
-    assert (datalist.split, datalist.spacing, datalist.roi_size) == (before.split, before.spacing, before.roi_size)
+    for part in ("training", "validation"):
+        cases, others = ([item["case"] for item in getattr(one, part)] for one in (datalist, before))
+        assert cases == others
+    assert (datalist.spacing, datalist.roi_size) == (before.spacing, before.roi_size)
     load = FastLoadImaged("image", ensure_channel_first=True)
     for item in datalist.training:
         image = load(item)["image"]

@@ -103,7 +103,7 @@ def test_a_folder_that_cannot_be_written_is_counted_each_time(
         raise PermissionError(path)
 
     folder, read = make_domain(tmp_path / "ct"), count_reads(monkeypatch)
-    monkeypatch.setattr(class_voxels, "write_json", refuse)
+    monkeypatch.setattr("med3d_components.data.kept.write_json", refuse)
     assert voxels(folder) == voxels(folder) == [{1: 1000}] * 4
     assert len(read) == 8
 

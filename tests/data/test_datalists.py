@@ -26,7 +26,7 @@ def test_spacing_is_the_median_of_the_training_images_of_each_domain(tmp_path: P
             path = folder / f"{kind}Tr" / f"case_{case}.nii.gz"
             nib.save(nib.Nifti1Image(nib.load(path).get_fdata().astype(np.float32), np.eye(4) * spacing), path)
     datalist = MultiDomainDatalist(tmp_path, val_fraction=0.2)
-    training = datalist.split["mr"]["training"]
+    training = [name for name in datalist.split["training"] if name.startswith("mr/")]
     spacings = [(1.0, 1.0, 1.2, 1.4, 5.0, 5.0)[int(name[-1])] for name in training]
     assert datalist.spacing["ct"] == [0.5, 0.5, 2.0]
     assert datalist.spacing["mr"] == pytest.approx([float(np.median(spacings))] * 3)
@@ -47,10 +47,16 @@ def test_the_split_depends_on_seed_and_names_alone(tmp_path: Path, make_domain: 
     content = json.loads((tmp_path / "a" / "dataset.json").read_text(encoding="utf-8"))
     edit(tmp_path / "a", training=content["training"][::-1])
     second = MultiDomainDatalist(tmp_path, val_fraction=0.3)
-    assert first.split["a"] == second.split["a"]
-    assert len(first.split["a"]["validation"]) == 3
-    assert not set(first.split["a"]["validation"]) & set(first.split["a"]["training"])
-    assert MultiDomainDatalist(tmp_path, val_fraction=0.3, seed=1).split["a"] != first.split["a"]
+
+    def cases(datalist: MultiDomainDatalist, part: str) -> list[str]:
+        return [name for name in datalist.split[part] if name.startswith("a/")]
+
+    for part in ("training", "validation"):
+        assert cases(first, part) == cases(second, part)
+    assert len(cases(first, "validation")) == 3
+    assert not set(cases(first, "validation")) & set(cases(first, "training"))
+    other = MultiDomainDatalist(tmp_path, val_fraction=0.3, seed=1)
+    assert cases(other, "validation") != cases(first, "validation")
 
 
 def test_every_domain_keeps_a_case_on_both_sides(tmp_path: Path, make_domain: MakeDomain) -> None:
@@ -63,7 +69,9 @@ def test_every_domain_keeps_a_case_on_both_sides(tmp_path: Path, make_domain: Ma
 def test_with_a_fraction_of_1_every_case_is_on_both_sides(tmp_path: Path, make_domain: MakeDomain) -> None:
     make_domain(tmp_path / "a", cases=3)
     datalist = MultiDomainDatalist(tmp_path, val_fraction=1)
-    assert datalist.split["a"]["training"] == datalist.split["a"]["validation"] == ["case_0", "case_1", "case_2"]
+    assert (
+        list(datalist.split["training"]) == list(datalist.split["validation"]) == ["a/case_0", "a/case_1", "a/case_2"]
+    )
 
 
 def test_domains_can_be_named_in_three_ways(tmp_path: Path, make_domain: MakeDomain) -> None:
@@ -175,7 +183,7 @@ def test_images_without_spacing_are_left_out_of_the_average_where_they_are_allow
     tmp_path: Path, make_domain: MakeDomain, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = make_domain(tmp_path / "ct", cases=3, spacing=(2, 2, 2))
-    name = SegmentationDatalist(folder).split["training"][0]
+    name = SegmentationDatalist(folder).training[0]["case"]
 
     def erase(case: str) -> None:
         for kind in ("images", "labels"):
@@ -230,7 +238,7 @@ def test_the_split_of_images_depends_on_seed_and_names_alone(tmp_path: Path, mak
 
 def test_training_volumes_are_listed_once_per_draw(tmp_path: Path, make_domain: MakeDomain) -> None:
     datalist = ImageDatalist(make_domain(tmp_path / "a", cases=4), draws=3)
-    assert [item["case"] for item in datalist.training] == datalist.split["training"] * 3
+    assert [item["case"] for item in datalist.training] == list(datalist.split["training"]) * 3
     assert len(datalist.validation) == 1
 
 

@@ -81,3 +81,18 @@ def test_the_window_reaches_two_standard_deviations_of_its_domains_foreground() 
     assert baseline.windows["heart"] == pytest.approx((14, 26), abs=0.1)
     assert baseline.windows["liver"] == (1, 1)
     assert not baseline.predict("heart", torch.zeros(1, 8, 8, 8)).any()
+
+
+@pytest.mark.parametrize("baseline", [AverageLabelDice, IntensityWindowDice])
+def test_a_baseline_without_training_cases_is_left_out_and_said(
+    baseline: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    outputs = {"image": torch.rand(1, 8, 8, 8), "label": box(4)}
+    assert evaluated(baseline(["background", "liver"], []), outputs) == {}
+    assert "baseline is left out: there is no training case to fit it to" in caplog.text
+    # Nor is a domain scored of which there is none.
+    fitted = baseline(CLASSES, [{"domain": "heart", "image": torch.rand(1, 8, 8, 8), "label": box(4)}])
+    fitted.fit()
+    fitted.add({"domain": "liver", "case": "1"}, outputs)
+    assert fitted.details == {}

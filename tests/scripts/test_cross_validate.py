@@ -40,7 +40,7 @@ def test_every_nodule_is_scored_once_by_a_network_that_never_saw_it(
     rows = read_table(out / "cases.csv")
     assert sorted(row["case"] for row in rows) == [f"image_{patient}" for patient in range(8)]
     for fold in range(2):
-        split = json.loads((out / f"fold_{fold}" / "eval" / "split.json").read_text(encoding="utf-8"))
+        split = json.loads((out / f"fold_{fold}" / "models" / "split.json").read_text(encoding="utf-8"))
         found = {row["case"]: row["probability"] for row in read_table(out / f"fold_{fold}" / "eval" / "cases.csv")}
         assert set(found) == set(split["validation"])
         assert all(row["probability"] == found[row["case"]] for row in rows if row["case"] in found)

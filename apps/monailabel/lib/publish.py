@@ -19,8 +19,8 @@ class Publish:
     the first better network replaces are kept, in ``previous/N`` beside it.
 
     Args:
-        trained: folder where the training keeps model.pt and settings.json.
-        served: folder where the server looks for both.
+        trained: folder where the training keeps model.pt, settings.json and split.json.
+        served: folder where the server looks for them.
     """
 
     def __init__(self, trained: str, served: str) -> None:
@@ -32,12 +32,12 @@ class Publish:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.publish)
 
     def publish(self) -> None:
-        """Copy settings and weights if the weights are newer than those copied last."""
+        """Copy settings, split and weights if the weights are newer than those copied last."""
         model = self.trained / "model.pt"
         changed = model.stat().st_mtime_ns if model.is_file() else 0
         if changed <= self.published:
             return
-        names = ("settings.json", model.name)
+        names = [name for name in ("settings.json", "split.json", model.name) if (self.trained / name).is_file()]
         if not self.published:
             move_aside([self.served / name for name in names], self.served / "previous")
         for name in names:

@@ -101,6 +101,7 @@ class SegmentationTrainTask(BundleTrainTask):
         if not is_trained(self.bundle):
             return {}
         options = {**trained_options(self.bundle), "learning_rate": FINE_TUNING_RATE}
+        options["model_split#started_from"] = [str(self.bundle / "models" / "model.pt")]
         return {key: value for key, value in options.items() if key not in OWN}
 
 

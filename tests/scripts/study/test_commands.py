@@ -71,7 +71,7 @@ def test_a_study_of_real_trainings_goes_on_where_it_was_stopped(run_study: RunSt
     ]
     folders = {share: out / "cells" / f"R10_med3d_share{share}_seed0" for share in ("1", "0.5")}
     splits = {
-        share: json.loads((folder / "eval" / "split.json").read_text(encoding="utf-8"))
+        share: json.loads((folder / "models" / "split.json").read_text(encoding="utf-8"))
         for share, folder in folders.items()
     }
     assert set(splits["0.5"]["training"]) < set(splits["1"]["training"])
