@@ -13,7 +13,7 @@ COMMANDS = {
     "classify": "med3d_components.commands.inference:classify",
     "train": "med3d_components.commands.training:train",
     "evaluate": "med3d_components.commands.training:evaluate",
-    "replay": "med3d_components.commands.replay:replay",
+    "replay": "med3d_components.commands.training:replay",
     "check": "med3d_components.commands.data:check",
     **{
         f"prepare {name}": f"med3d_components.commands.prepare:{name.replace('-', '_')}"

@@ -1,7 +1,6 @@
 """The commands of ``python -m med3d_components``, as functions."""
 
 from med3d_components.commands.inference import classify, segment
-from med3d_components.commands.replay import replay
-from med3d_components.commands.training import evaluate, train
+from med3d_components.commands.training import evaluate, replay, train
 
 __all__ = ["classify", "evaluate", "replay", "segment", "train"]

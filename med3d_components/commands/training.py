@@ -1,4 +1,4 @@
-"""Train a bundle, and score what it has learnt."""
+"""Train a bundle, score what it has learnt, and repeat a training."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from med3d_components.commands.models import find_bundle, open_model, run_bundle
 
-__all__ = ["evaluate", "train"]
+__all__ = ["evaluate", "replay", "train"]
 
 
 def train(bundle: str, dataset_dir: str, run_dir: str | None = None, configs: str = "train", **options: Any) -> None:
@@ -54,3 +54,41 @@ def evaluate(model: str, dataset_dir: str, output_dir: str | None = None, **opti
         places = {"dataset_dir": dataset_dir, "ckpt_dir": str(found.ckpt_dir), "output_dir": str(folder)}
         run_bundle("evaluating", found.bundle, ["train", "evaluate"], {**options, **places})
     return folder / "evaluation.json"
+
+
+def replay(
+    record: str,
+    dataset_dir: str | None = None,
+    pretrained_weights: str | None = None,
+    coarse_checkpoint: str | None = None,
+    bundle: str | None = None,
+) -> Path:
+    """Train again as a run.json says, in a new folder replay_N beside the model's, and compare all scores.
+
+    Scores are the same to the last bit on the same processor with the same versions and threads; this command ends
+    with 1 where one differs, after it has said what else does. What is recorded is taken as data: nothing in it is
+    evaluated, and results go into replay_N alone.
+
+    Args:
+        record: the run.json, beside model.pt.
+        dataset_dir: folder of the data, by default where they were.
+        pretrained_weights: what the training started from, by default where they were.
+        coarse_checkpoint: model.pt of the first of two networks, by default where it was.
+        bundle: folder of the bundle, if it is none of those here.
+
+    Returns:
+        The folder of the replay.
+
+    Raises:
+        FileNotFoundError: if there is no such record, bundle or data.
+        ValueError: if the record is damaged, asks for what no option allows, or is of other data or weights; if the
+            training ends with an error, or a score differs.
+    """
+    from med3d_components.commands.repeating import repeat  # takes seconds
+
+    places = {
+        "dataset_dir": dataset_dir,
+        "pretrained_weights": pretrained_weights,
+        "coarse_checkpoint": coarse_checkpoint,
+    }
+    return repeat(record, bundle, places)

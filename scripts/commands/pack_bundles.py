@@ -13,11 +13,12 @@ import torch
 from monai.bundle import ConfigParser
 
 from med3d_components import __version__
-from med3d_components.records import RECORD, anonymous_record, anonymous_split, read_record
+from med3d_components.records import RECORD, read_record
 from med3d_components.settings import read_settings
 from med3d_components.utils import atomic_path
 from med3d_components.utils.files import file_digest
 from med3d_components.utils.option_help import option_names
+from scripts.commands.anonymous import anonymous_record, anonymous_split
 from scripts.commands.model_card import model_card, with_card
 from scripts.commands.reach import find_imported, names_in
 

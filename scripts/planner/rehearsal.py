@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 from monai.bundle import ConfigParser
-from monai.engines import SupervisedTrainer
+from monai.engines.utils import IterationEvents
 
+from med3d_components.engines import PrecisionTrainer
 from med3d_components.utils.causes import root_cause
 from med3d_components.utils.command_line import check_known
 from med3d_components.utils.options import is_expression
@@ -70,7 +71,7 @@ def default_setting(bundle: Path) -> tuple[list[int], int]:
 
 def bundle_trainer(
     bundle: Path, patch_size: Sequence[int], batch_size: int, num_classes: int = 2, **options: Any
-) -> SupervisedTrainer:
+) -> PrecisionTrainer:
     """Return the trainer of a bundle, which ``run()`` lets make two steps without data, reports and checkpoints.
 
     Network, loss, optimizer, precision and the way a batch goes through them are those of the bundle's train.json.
@@ -114,10 +115,14 @@ def bundle_trainer(
     }
     # To decollate is to read the loss, and a fake one has no value.
     config["train"]["trainer"] |= {"max_epochs": 1, "decollate": False}
-    return _build(config)
+    trainer = _build(config)
+    # So is to look whether it is a number.
+    trainer.remove_event_handler(trainer.note_loss, IterationEvents.LOSS_COMPLETED)
+    trainer.remove_event_handler(trainer.check_gradients, IterationEvents.BACKWARD_COMPLETED)
+    return trainer
 
 
-def _build(config: dict[str, Any]) -> SupervisedTrainer:
+def _build(config: dict[str, Any]) -> PrecisionTrainer:
     parser = ConfigParser(config)
     try:
         with parser.get_parsed_content("device"):

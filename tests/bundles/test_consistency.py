@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -67,7 +68,10 @@ def is_evaluated_alike(bundle: Path, data: Path, training: ConfigParser) -> bool
     evaluation["coarse_checkpoint"] = None
     for name in {"max_tissue", "cubes_per_scan"} & training.get().keys():  # which cubes are drawn is asked for anew
         evaluation[name] = training[name]
-    cases = [each.get_parsed_content("validate#dataset")[0] for each in (training, evaluation)]
+    with TemporaryDirectory() as folder:
+        write_json(Path(folder) / "split.json", training.get_parsed_content("datalist").split)
+        evaluation["ckpt_dir"] = folder
+        cases = [each.get_parsed_content("validate#dataset")[0] for each in (training, evaluation)]
     several = [case if isinstance(case, list) else [case] for case in cases]
     same = all(torch.equal(one["image"], other["image"]) for one, other in zip(*several, strict=True))
     return describe(training) == describe(evaluation) and same

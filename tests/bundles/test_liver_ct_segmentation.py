@@ -49,7 +49,7 @@ def test_an_encoder_goes_from_pre_training_to_the_coarse_and_the_fine_network(
     assert scores["lits/liver_dice_per_case"] == pytest.approx(scores["monai/dice per case/class 1"])
     assert not [name for name in scores if "lesion" in name]  # all classes of the labels are liver
     tables = {name: read_table(fine / "eval" / "evaluation" / name)[0] for name in ("cases.csv", "cases_lits.csv")}
-    assert list(tables["cases.csv"])[:3] == ["case", "convention", "class 1 dice"]
+    assert list(tables["cases.csv"])[:4] == ["case", "set", "convention", "class 1 dice"]
     assert [row["convention"] for row in tables.values()] == ["MONAI", "LiTS"]
 
     for bundle in (coarse, fine):

@@ -140,8 +140,8 @@ class Workplace(NamedTuple):
     def files(self) -> dict[Path, bytes]:
         """Return all that a user has here."""
         paths = (path for folder in self[:2] for path in folder.rglob("*") if path.is_file())
-        # An inference lists the scans that it could not read.
-        others = {"__pycache__", "scans.csv", ".lock"}
+        # An inference lists the scans that it could not read; a data set keeps the digests of its files.
+        others = {"__pycache__", "scans.csv", ".digests.json"}
         return {path: path.read_bytes() for path in paths if not others & {*path.parts}}
 
 

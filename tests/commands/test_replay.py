@@ -16,11 +16,12 @@ from typing import Any
 import pytest
 
 from med3d_components.commands import replay, train
-from med3d_components.commands.replay import _options
-from med3d_components.records import anonymous_record, describe_data, read_record
+from med3d_components.commands.repeating import _options
+from med3d_components.records import describe_data, read_record
 from med3d_components.utils import write_json
 from med3d_components.utils.files import file_digest
 from med3d_components.utils.resolved import resolved_options
+from scripts.commands.anonymous import anonymous_record
 from tests.bundles.workflow import small_training, source_of, write_data
 from tests.conftest import BUNDLES, ROOT
 from tests.records.samples import sample_record

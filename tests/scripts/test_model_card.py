@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from med3d_components.records import anonymous_record
+from scripts.commands.anonymous import anonymous_record
 from scripts.commands.model_card import model_card, with_card
 from tests.conftest import BUNDLES
 from tests.records.samples import sample_record

@@ -181,7 +181,8 @@ def test_the_documents_tell_of_every_option_what_a_resume_does_with_it() -> None
     root = Path(__file__).parents[2]
     configs = [json.loads(path.read_text(encoding="utf-8")) for path in root.glob("bundles/*/configs/train.json")]
     names = {name for config in configs for name in option_names(config)} - {"resume"}
-    text = (root / "docs" / "trainings.md").read_text(encoding="utf-8").partition("### What a resume takes")[2]
+    text = (root / "docs" / "trainings.md").read_text(encoding="utf-8")
+    text = text.partition("### What a resume takes")[2].partition("\n## ")[0]
     rows = [set(re.findall(r"`(\w+)`", line)) for line in text.splitlines() if line.startswith("| `")]
     kinds = ("taken", "refused", "free")
     assert rows == [{name for name in names if OPTIONS[name].resume == kind} for kind in kinds]

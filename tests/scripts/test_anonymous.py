@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 
-from med3d_components.records import anonymous_record
+from scripts.commands.anonymous import anonymous_record
 from tests.records.samples import sample_record
 
 

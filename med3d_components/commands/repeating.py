@@ -22,7 +22,7 @@ from med3d_components.utils.files import file_digest
 from med3d_components.utils.option_help import option_names
 from med3d_components.utils.options import OPTIONS, PATHS, check_value, is_expression
 
-__all__ = ["replay"]
+__all__ = ["repeat"]
 
 OWN = ("run_dir", "ckpt_dir", "output_dir", "cache_dir", "resume")
 """Options that a replay never takes from a record: it writes into its own folder alone."""
@@ -34,43 +34,17 @@ ALWAYS_TOLD = ("package", "versions", "processor")
 """Of an environment, what this process can tell before the run."""
 
 
-def replay(
-    record: str,
-    dataset_dir: str | None = None,
-    pretrained_weights: str | None = None,
-    coarse_checkpoint: str | None = None,
-    bundle: str | None = None,
-) -> Path:
-    """Train again as a run.json says, in a new folder replay_N beside the model's, and compare all scores.
-
-    Scores are the same to the last bit on the same processor with the same versions and threads; this command ends
-    with 1 where one differs, after it has said what else does. What is recorded is taken as data: nothing in it is
-    evaluated, and results go into replay_N alone.
+def repeat(record: str, folder: str | None, given: Mapping[str, str | None]) -> Path:
+    """Train again and compare, see :func:`med3d_components.commands.training.replay`.
 
     Args:
-        record: the run.json, beside model.pt.
-        dataset_dir: folder of the data, by default where they were.
-        pretrained_weights: what the training started from, by default where they were.
-        coarse_checkpoint: model.pt of the first of two networks, by default where it was.
-        bundle: folder of the bundle, if it is none of those here.
-
-    Returns:
-        The folder of the replay.
-
-    Raises:
-        FileNotFoundError: if there is no such record, bundle or data.
-        ValueError: if the record is damaged, asks for what no option allows, or is of other data or weights; if the
-            training ends with an error, or a score differs.
+        record: the run.json.
+        folder: of the bundle, if it is none of those here.
+        given: options of the record that are another place now, None for those that are not.
     """
     path = Path(record)
     then = read_record(path)
-    folder = _find_bundle(then, path, bundle)
-    given = {
-        "dataset_dir": dataset_dir,
-        "pretrained_weights": pretrained_weights,
-        "coarse_checkpoint": coarse_checkpoint,
-    }
-    configs = _configs(then, path, folder)
+    configs = _configs(then, path, _find_bundle(then, path, folder))
     options = _options(then, path, configs[0], given)
     variables = _variables(then, path)
     _check_data(then, configs, options)
