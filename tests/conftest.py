@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import locale
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import nibabel as nib
@@ -33,6 +34,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="there is no CUDA device"))
         if item.get_closest_marker("device") and shutil.which(os.environ.get("CXX", "c++")) is None:
             item.add_marker(pytest.mark.skip(reason="there is no C++ compiler, which builds the emulated device"))
+
+
+@pytest.fixture(autouse=True)
+def same_locale() -> Iterator[None]:
+    """Keep the locale, which ITK's writer of DICOM leaves at C; Python opens text as ASCII then."""
+    before = locale.setlocale(locale.LC_ALL)
+    yield
+    locale.setlocale(locale.LC_ALL, before)
 
 
 @pytest.fixture
