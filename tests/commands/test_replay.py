@@ -85,6 +85,7 @@ def test_a_training_is_repeated_to_the_last_bit_into_a_folder_of_its_own(
     assert "All 2 epochs are equal to the last bit" in capfd.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("MED3D_REAL_DATA" not in os.environ, reason="MED3D_REAL_DATA names no folder of real volumes")
 def test_three_epochs_on_real_hippocampi_are_repeated_to_the_last_bit(tmp_path: Path) -> None:
     hippocampi = Path(os.environ["MED3D_REAL_DATA"], "Task04_Hippocampus")
