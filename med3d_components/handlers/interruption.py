@@ -69,11 +69,10 @@ class Interruption:
         """Note a signal, and end at once where that loses nothing."""
         engine = self.engine
         if os.getpid() != self.process or engine is None:
-            # A worker of the data loader, which the training ends; a terminal sends Ctrl-C to all.
-            if number == signal.SIGTERM:
-                signal.signal(number, signal.SIG_DFL)
-                os.kill(os.getpid(), number)
-        elif engine.state.signal:
+            # A worker of the data loader, which ends with the training: a terminal sends Ctrl-C to all processes, SLURM
+            # SIGTERM, and the step at hand needs its batch.
+            return
+        if engine.state.signal:
             if number == signal.SIGINT:
                 raise KeyboardInterrupt
         else:
