@@ -66,6 +66,8 @@ class PrecisionTrainer(SupervisedTrainer):
         state.stop: whether any process was asked to; all know it after the same step.
         state.saved: the last checkpoint and where it stands, as text.
         state.first_step: steps of the epoch that were made before, in a run that goes on in its middle.
+        state.steps_beyond: steps of the training so far beyond ``state.iteration``, which counts as if all epochs had
+            had as many steps as they have now.
 
     Args:
         precision: auto, bf16, fp16 or float32, see :func:`choose_precision`.
@@ -86,7 +88,7 @@ class PrecisionTrainer(SupervisedTrainer):
         super().__init__(amp=scaled, amp_kwargs={"enabled": False}, **options)
         self.precision = chosen
         self.scaler = torch.amp.GradScaler(torch.device(options["device"]).type) if scaled else None
-        self.state.losses, self.state.first_step = [], 0
+        self.state.losses, self.state.first_step, self.state.steps_beyond = [], 0, 0
         self.state.signal, self.state.stop, self.state.saved = 0, False, ""
         self.add_event_handler(Events.EPOCH_STARTED, self._start_epoch)
         self.add_event_handler(IterationEvents.LOSS_COMPLETED, self.note_loss)
@@ -102,15 +104,17 @@ class PrecisionTrainer(SupervisedTrainer):
         step = (self.state.iteration - 1) % self.state.epoch_length + 1
         return step % self.accumulation_steps == 0 or step == self.state.epoch_length
 
-    def go_on(self, epoch: int, step: int = 0, losses: Sequence[float] = ()) -> None:
+    def go_on(self, epoch: int, step: int, losses: Sequence[float], made: int) -> None:
         """Go on where an earlier run stood, when :meth:`run` has started.
 
         Args:
             epoch: how many were completed, with their validations.
             step: how many steps of the next one were made; with all of them, it is completed without another.
             losses: of these steps.
+            made: steps since the training began.
         """
         length = self.state.epoch_length
+        self.state.steps_beyond = made - (epoch * length + step)
         all_made = step == length
         # Not all steps of the last epoch: ignite would take the training for done, and complete no epoch.
         self.state.iteration = epoch * length + step - all_made
@@ -136,7 +140,7 @@ class PrecisionTrainer(SupervisedTrainer):
             cases = ", ".join(map(str, self.state.batch.get("case", ())))
             raise ValueError(
                 f"The loss of step {self.state.iteration}, epoch {self.state.epoch}, is {loss} (cases: {cases}); "
-                f"try a smaller --learning_rate, --precision float32, or look at these cases.{self.last_good}"
+                f"{self.advice}, or look at these cases.{self.last_good}"
             )
 
     def check_gradients(self) -> None:
@@ -152,8 +156,7 @@ class PrecisionTrainer(SupervisedTrainer):
         if not math.isfinite(largest):
             raise ValueError(
                 f"The gradients of step {self.state.iteration}, epoch {self.state.epoch}, are not finite, though the "
-                f"loss is {self.state.losses[-1]:.4g}; try a smaller --learning_rate or --precision float32."
-                f"{self.last_good}"
+                f"loss is {self.state.losses[-1]:.4g}; {self.advice}.{self.last_good}"
             )
 
     def count_skipped(self) -> None:
@@ -171,6 +174,11 @@ class PrecisionTrainer(SupervisedTrainer):
                 "loss or gradients that are not finite, at any scale of fp16; try --precision bf16 or float32, or a "
                 f"smaller --learning_rate.{self.last_good}"
             )
+
+    @property
+    def advice(self) -> str:
+        """Return what may help where something is not finite, for errors."""
+        return "try a smaller --learning_rate" + " or --precision float32" * (self.precision.name != "float32")
 
     @property
     def last_good(self) -> str:

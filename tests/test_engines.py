@@ -51,7 +51,8 @@ def test_a_loss_that_is_no_number_ends_the_training_before_it_reaches_the_weight
     trainer = train("float32", [])
     trainer = train_on(trainer, [0.1])
     before = weights(trainer).clone()
-    with pytest.raises(ValueError, match=rf"The loss of step 1, epoch 1, is {factor} \(cases: \); try a smaller"):
+    advice = "try a smaller --learning_rate, or look at these cases"
+    with pytest.raises(ValueError, match=rf"The loss of step 1, epoch 1, is {factor} \(cases: \); {advice}"):
         train_on(trainer, [factor, 0.1])
     assert torch.equal(weights(trainer), before)
 

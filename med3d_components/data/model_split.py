@@ -115,8 +115,6 @@ class ModelSplit:
             )
         resumed = as_flag("resume", resume)
         self.known = read_split(self.path) if resumed or self.cases else None
-        if resumed and self.known is None:
-            logger.warning("%s does not exist: the cases of the resumed run are drawn by their names again.", self.path)
         if self.cases not in (None, "all") and self.known is None:
             raise FileNotFoundError(
                 f"{self.path} does not exist, so it is not known which cases the model was trained on; score all of "

@@ -5,7 +5,8 @@ In ``ckpt_dir``, by default ``models/`` below ``run_dir``, and in ``run_dir``::
     models/model.pt          network with the best score so far, a plain state_dict; the last one if none has a score
     models/settings.json     what inference must know: depth, domains, spacing, intensity rule
     models/split.json        which cases trained it and which validated
-    checkpoints/encoder.pt   encoder of that network: {"state_dict", "settings", "split", "best"}, MedicalNet key names
+    checkpoints/encoder.pt   encoder of that network: {"state_dict", "settings", "split", "kept"}, MedicalNet key names;
+                             "kept" is {"epoch", "score"} of it
     checkpoints/last.pt      all that a resume needs: network, optimiser, scaler of fp16, step, best score, options
     checkpoints/previous/N/  the above of earlier runs; a fresh run moves them there
 """
@@ -30,6 +31,7 @@ from torch import nn
 from med3d_components.engines import PrecisionTrainer
 from med3d_components.utils import as_flag, atomic_path, move_aside, write_json
 from med3d_components.utils.options import OPTIONS
+from med3d_components.utils.resolved import changed_ids
 from med3d_components.weights import load_checkpoint
 
 __all__ = ["StrictCheckpointLoader", "TrainingCheckpoint"]
@@ -51,7 +53,7 @@ class TrainingCheckpoint:
     The last state is written after the first epoch, then when ``checkpoint_minutes`` have passed, at a step that moved
     the optimizer or at the end of an epoch, at the end of the training, and at ignite's event INTERRUPT. A resumed run
     repeats what came after, bit for bit on the same machine. How fast it learns follows from epoch and options, not
-    from what was saved.
+    from what was saved. A run that has its epochs is terminated without COMPLETED, and its files stay as they are.
 
     Args:
         ckpt_dir: folder of the best network and its settings.
@@ -65,6 +67,7 @@ class TrainingCheckpoint:
         resume: true to continue from ``last.pt``; otherwise files of an earlier run are moved aside.
         options: of the run, resolved, of JSON types; a resume takes or refuses those that have changed, see
             :class:`Option`.
+        config: digests of all else in the config, see :func:`digest_config`; a resume takes what differs, and says so.
         split: which cases train and which validate, of JSON types; None to write nothing of it.
         keep: "best", or "last" for the network of the last validation, and of the end.
         checkpoint_minutes: between two writes of ``last.pt``; 0 to write it after every epoch.
@@ -86,6 +89,7 @@ class TrainingCheckpoint:
         settings: Mapping[str, Any],
         resume: bool | str = False,
         options: Mapping[str, Any] = MappingProxyType({}),
+        config: Mapping[str, str] = MappingProxyType({}),
         split: Mapping[str, Any] | None = None,
         keep: str = "best",
         checkpoint_minutes: float = 10,
@@ -98,24 +102,33 @@ class TrainingCheckpoint:
         self.evaluator = evaluator
         self.settings = dict(settings)
         self.resume = as_flag("resume", resume)
-        self.options = dict(options)
+        self.options, self.config = dict(options), dict(config)
         self.split = None if split is None else dict(split)
         self.keep_last = keep == "last"
         self.seconds = 60 * checkpoint_minutes
         self.best: dict[str, Any] = {"score": -math.inf, "epoch": 0}
         self.kept = 0
-        """Epoch of the network in ``model.pt``."""
+        """Epoch of the network in ``model.pt``, if this process has written it."""
         self.completed = 0
         """The last epoch that was completed, with its validation."""
+        self.validated = 0
+        """The last of them that was validated."""
         self.written: tuple[int, int] | None = None
         """Completed epochs, and steps of the next, in ``last.pt``."""
         self.time = 0.0
+        self.changes: dict[str, str] = {}
+        """What a resume takes, and a line that says so."""
+        self.resumed: dict[str, Any] = {}
+        """Content of ``last.pt`` with what is taken; empty where nothing is, and when it was written."""
 
     def attach(self, engine: PrecisionTrainer) -> None:
         """Attach to a trainer."""
         self.evaluator.state.keep_last = self.keep_last
         engine.add_event_handler(Events.STARTED, self.start)
-        if not self.resume:
+        if self.resume:
+            engine.add_event_handler(Events.EPOCH_STARTED, self.take_changes)
+            engine.add_event_handler(Events.TERMINATE, self.leave)
+        else:
             # Not before a step: what cannot train leaves an earlier model where it is.
             engine.add_event_handler(Events.ITERATION_COMPLETED(once=1), self.make_room)
         if self.seconds:
@@ -146,6 +159,7 @@ class TrainingCheckpoint:
             raise FileNotFoundError(f"{self.last} does not exist, so there is nothing to resume; leave out --resume.")
         state = torch.load(self.last, map_location="cpu", weights_only=True)
         epoch, step = state["epoch"], state.get("step", 0)
+        self._warn_of_split()
         self._compare(state, engine)
         self.network.load_state_dict(state["network"])
         self._load_optimizer(state["optimizer"], epoch)
@@ -154,40 +168,73 @@ class TrainingCheckpoint:
         self.best = self._find_best(state)
         self.evaluator.state.best_metric = self.best["score"]
         self.evaluator.state.best_metric_epoch = self.best["epoch"]
+        self.validated = self.evaluator.state.epoch = state.get("validated", 0)
         self.completed, self.written = epoch, (epoch, step)
         engine.state.saved = self._describe()
+        self._go_on(state, engine)
+
+    def take_changes(self, engine: PrecisionTrainer) -> None:
+        """Say what the resumed run takes, and keep it, before a network follows from it."""
+        engine.remove_event_handler(self.take_changes, Events.EPOCH_STARTED)
+        for line in self.changes.values():
+            logger.info("%s", line)
         if idist.get_rank() == 0:
             self._write_split()
-        self._go_on(state, engine)
+            if self.resumed:
+                _save(self.last, self.resumed)
+        self.resumed = {}
+
+    def leave(self, engine: PrecisionTrainer) -> None:
+        """Where nothing is left to do, say what was not taken; a model that was lost is written again."""
+        if engine.should_terminate != "skip_completed":
+            return
+        if self.changes:
+            logger.info("Not taken, since no epoch follows: %s.", ", ".join(self.changes))
+        if idist.get_rank() == 0 and not self.model.is_file():
+            self._save_model(engine)
+        self.resumed = {}
+
+    def _warn_of_split(self) -> None:
+        if self.split is not None and not self.split_file.is_file():
+            logger.warning(
+                "%s does not exist: the cases of the resumed run were drawn by their names again.", self.split_file
+            )
 
     def _compare(self, state: Mapping[str, Any], engine: PrecisionTrainer) -> None:
         """Refuse what a resume cannot change, and tell of what it takes."""
         before = state.get("options", {})
         if not before:
             logger.info("%s does not tell the options of its run, so changes of them are not seen.", self.last)
-        changes = {
+        changed = {
             name: f"{name} was {before[name]} and is now {value}"
             for name, value in self.options.items()
             if name in before and before[name] != value
         }
-        refused = [text for name, text in changes.items() if OPTIONS[name].resume == "refused"]
+        refused = [text for name, text in changed.items() if OPTIONS[name].resume == "refused"]
         # What follows from an option that is taken is no reason to refuse.
         refused += [
             f"{key} is another one"
             for key, value in self.settings.items()
-            if not refused and key not in (*changes, *OF_THE_DATA) and state["settings"].get(key) != value
+            if not refused and key not in (*changed, *OF_THE_DATA) and state["settings"].get(key) != value
         ]
         if refused:
             raise ValueError(
                 f"{self.last} was made with other settings: {'; '.join(refused)}. "
                 "Resume with the values of that run, or start a new one without --resume."
             )
-        for name, text in changes.items():
-            if OPTIONS[name].resume == "taken":
-                logger.info("%s: taken from epoch %d on.", text, state["epoch"] + 1)
+        step = state.get("step", 0)
+        taken = f": taken from epoch {state['epoch'] + (2 if step and step == state.get('steps') else 1)} on."
+        self.changes = {name: text + taken for name, text in changed.items() if OPTIONS[name].resume == "taken"}
+        config = state.get("config", {})
+        if config and self.config and (ids := changed_ids(config, self.config)):
+            names = ", ".join(ids)
+            self.changes |= {names: f"The config has changed beyond its options, in {names}{taken}"}
+        if self.changes:
+            self.resumed = {**state, "settings": self.settings, "options": self.options, "config": self.config}
         chosen, now = state.get("precision"), engine.precision
         if chosen not in (None, now.name):
-            logger.info("The run so far was in %s; it goes on in %s (%s).", chosen, now.name, now.reason)
+            line = f"The run so far was in {chosen}; it goes on in {now.name} ({now.reason})."
+            self.changes.setdefault("precision", line)
 
     def _load_optimizer(self, state: dict[str, Any], epoch: int) -> None:
         """Take what the optimiser has learnt; its rates are those of the options as they are now."""
@@ -205,19 +252,29 @@ class TrainingCheckpoint:
         """Return the best score so far and its epoch.
 
         That of ``model.pt`` where that was written after ``last.pt``: what is repeated must not replace a better model.
+        None, where ``model.pt`` is another network than the best, since the best is lost then.
         """
-        best: dict[str, Any] = state["best"]
-        if not self.keep_last and state.get("options", {}).get("keep") == "last":
-            logger.info("The run so far kept its last network; the best is that of the epochs from now on.")
-            return {"score": -math.inf, "epoch": 0}
-        if self.model.is_file() and self.encoder.is_file():
-            later = torch.load(self.encoder, map_location="cpu", weights_only=True, mmap=True).get("best", best)
-            best = max(best, later, key=lambda each: float(each["score"]))
-        return dict(best)
+        best: dict[str, Any] = dict(state["best"])
+        if self.keep_last or not (self.model.is_file() and self.encoder.is_file()):
+            return best
+        content = torch.load(self.encoder, map_location="cpu", weights_only=True, mmap=True)
+        # Without "kept" it is of a version that kept nothing but the best.
+        kept: dict[str, Any] = content.get("kept", content.get("best", best))
+        if kept["score"] > best["score"]:
+            return dict(kept)
+        if best["epoch"] in (0, kept["epoch"]):
+            return best
+        logger.info(
+            "%s is the network of epoch %d, not the best, that of epoch %d, since the run kept its last one; "
+            "the best is that of the epochs from now on.", self.model, kept["epoch"], best["epoch"],
+        )  # fmt: skip
+        return {"score": -math.inf, "epoch": 0}
 
     def _go_on(self, state: Mapping[str, Any], engine: PrecisionTrainer) -> None:
         epoch, step, losses = state["epoch"], state.get("step", 0), state.get("losses", [])
-        before, now = state.get("steps", 0), engine.state.epoch_length
+        now = engine.state.epoch_length
+        before = state.get("steps", now)
+        made = state.get("made", epoch * before + step)
         if step and before != now:
             if step == before:
                 step = now
@@ -227,13 +284,15 @@ class TrainingCheckpoint:
                     "weights as they are.", before, now, epoch + 1, step,
                 )  # fmt: skip
                 step, losses = 0, []
-        engine.go_on(epoch, step, losses)
+        engine.go_on(epoch, step, losses, made)
+        if epoch >= engine.state.max_epochs:
+            logger.info("Nothing is left to do: the run has its %d epochs; give it more by --epochs.", epoch)
+            engine.terminate(skip_completed=True)
+            return
         name = self.evaluator.state.key_metric_name
         best = f"best {name} {self.best['score']:.4f}" if self.best["epoch"] else "no score yet"
         place = f"epoch {epoch}" if not step else f"step {step} of epoch {epoch + 1}"
         logger.info("Resumed after %s; %s.", place, best)
-        if epoch >= engine.state.max_epochs:
-            logger.info("Nothing is left to do: the run has its %d epochs; give it more by --epochs.", epoch)
 
     def save(self, engine: PrecisionTrainer) -> None:
         """Save the network if it is the best so far, or nothing could be scored, and the state of the run."""
@@ -246,7 +305,7 @@ class TrainingCheckpoint:
         if math.isnan(score):
             # MONAI takes the first score for the best, even one that none is greater than.
             state.best_metric, state.best_metric_epoch = self.best["score"], self.best["epoch"] or -1
-        self.completed = epoch
+        self.completed, self.validated = epoch, epoch if validated else self.validated
         if idist.get_rank() > 0:
             return
         self._check_finite(engine)
@@ -285,11 +344,14 @@ class TrainingCheckpoint:
             "epoch": position[0],
             "step": position[1],
             "steps": length,
+            "made": position[0] * length + position[1] + engine.state.steps_beyond,
+            "validated": self.validated,
             "losses": list(engine.state.losses) if position[1] else [],
             "best": self.best,
             "precision": engine.precision.name,
             "settings": self.settings,
             "options": self.options,
+            "config": self.config,
         }
         if engine.scaler is not None:
             content["scaler"] = engine.scaler.state_dict()
@@ -309,8 +371,11 @@ class TrainingCheckpoint:
         settings = {**origin, **self.network.encoder.settings}
         content = {"state_dict": self.network.encoder.state_dict(), "settings": settings, "split": self.split}
         # Last, so that what it says of the model is never of a better one than there is.
-        _save(self.encoder, {**content, "best": self.best})
-        self.kept = engine.state.epoch
+        state, epoch = self.evaluator.state, engine.state.epoch
+        score = float(state.metrics[state.key_metric_name]) if state.epoch == epoch and state.metrics else -math.inf
+        score = -math.inf if math.isnan(score) else score
+        _save(self.encoder, {**content, "kept": {"epoch": epoch, "score": score}})
+        self.kept = epoch
         engine.state.saved = engine.state.saved or str(self.model)
 
     def _check_finite(self, engine: PrecisionTrainer) -> None:
@@ -323,7 +388,7 @@ class TrainingCheckpoint:
             name = next(name for name, x in parts.items() if not torch.isfinite(x).all())
             raise ValueError(
                 f"After step {engine.state.iteration}, epoch {engine.state.epoch}, {name} is no longer finite, so "
-                f"nothing is saved; try a smaller --learning_rate or --precision float32.{engine.last_good}"
+                f"nothing is saved; {engine.advice}.{engine.last_good}"
             )
 
     def _describe(self) -> str:

@@ -15,7 +15,8 @@ class EarlyStop:
     """Stop the training when its validation has not improved for some epochs.
 
     MONAI's EarlyStopHandler counts from zero again after a resume; this one asks the evaluator which epoch was best,
-    which :class:`TrainingCheckpoint` restores. List it after the handlers that validate and save.
+    which :class:`TrainingCheckpoint` restores. Only an epoch that was validated can be the last. List it after the
+    handlers that validate and save.
 
     Args:
         evaluator: the engine that validates.
@@ -35,12 +36,18 @@ class EarlyStop:
         """Attach to a trainer."""
         if self.patience:
             # A run that had ended is not to make another epoch at each resume.
-            engine.add_event_handler(Events.STARTED, self.check)
+            engine.add_event_handler(Events.STARTED, self.start)
             engine.add_event_handler(Events.EPOCH_COMPLETED, self.check)
 
-    def check(self, engine: Engine) -> None:
+    def start(self, engine: Engine) -> None:
+        """Leave a run that had ended as it is."""
+        if not engine.should_terminate:
+            self.check(engine, skip_completed=True)
+
+    def check(self, engine: Engine, skip_completed: bool = False) -> None:
         """End the training if the best epoch lies too far back."""
-        best = self.evaluator.state.best_metric_epoch
-        if best > 0 and engine.state.epoch - best >= self.patience:
-            logger.info("Stopped: no better score than that of epoch %d in %d epochs.", best, self.patience)
-            engine.terminate()
+        state, epoch = self.evaluator.state, engine.state.epoch
+        since = epoch - state.best_metric_epoch
+        if state.best_metric_epoch > 0 and state.epoch == epoch and since >= self.patience:
+            logger.info("Stopped: no better score than that of epoch %d in %d epochs.", state.best_metric_epoch, since)
+            engine.terminate(skip_completed)

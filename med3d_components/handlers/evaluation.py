@@ -11,9 +11,11 @@ import ignite.distributed as idist
 from ignite.engine import Engine, Events
 from monai.handlers import ValidationHandler
 
+from med3d_components.engines import PrecisionTrainer
 from med3d_components.handlers.base import is_kept
 from med3d_components.handlers.pictures import PICTURES
 from med3d_components.utils import is_nan, move_aside, write_json, write_table
+from med3d_components.utils.checks import NotFiniteError
 
 __all__ = ["VALIDATION_FILES", "CaseReport", "EvaluationReport", "Validation", "score_text"]
 
@@ -24,11 +26,25 @@ VALIDATION_FILES = ("cases.csv", "cases_lits.csv", *PICTURES)
 
 
 class Validation(ValidationHandler):
-    """MONAI's handler that validates every ``interval`` epochs; the last epoch is validated as well."""
+    """MONAI's handler that validates every ``interval`` epochs; the last epoch is validated as well.
+
+    Raises:
+        ValueError: in training, if the network gives NaN or infinity; it says which epoch, and how to go on.
+    """
 
     def attach(self, engine: Engine) -> None:
         """Attach to a trainer."""
         engine.add_event_handler(Events.EPOCH_COMPLETED(event_filter=self._is_due), self)
+
+    def __call__(self, engine: PrecisionTrainer) -> None:
+        """Validate."""
+        try:
+            super().__call__(engine)
+        except NotFiniteError as error:
+            raise ValueError(
+                f"{error.what} is NaN or infinite in the validation of epoch {engine.state.epoch}; {engine.advice}, or "
+                f"look at this case.{engine.last_good}"
+            ) from None
 
     def _is_due(self, engine: Engine, epoch: int) -> bool:
         return epoch % self.interval == 0 or epoch == engine.state.max_epochs

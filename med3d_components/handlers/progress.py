@@ -54,6 +54,8 @@ class ProgressBar:
 
     def open(self, engine: Engine) -> None:
         """Begin, where a resumed run goes on."""
+        if engine.should_terminate:
+            return  # nothing is left to do
         state = engine.state
         # `disable=None`: no bar unless a person looks.
         self.bar = tqdm(

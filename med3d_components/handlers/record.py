@@ -20,6 +20,7 @@ from med3d_components.records import FORMAT, RECORD, describe_data, describe_env
 from med3d_components.utils import as_flag, write_json
 from med3d_components.utils.files import file_digest
 from med3d_components.utils.options import OPTIONS
+from med3d_components.utils.resolved import changed_ids, digest_config
 
 __all__ = ["RunRecord"]
 
@@ -108,7 +109,7 @@ class RunRecord:
     def write(self, engine: Engine, status: str = "running") -> None:
         """Write the file."""
         self.record["status"] = self.record["parts"][-1]["status"] = status
-        epoch, steps = engine.state.epoch, engine.state.iteration
+        epoch, steps = engine.state.epoch, engine.state.iteration + engine.state.steps_beyond
         self.record["parts"][-1].update(ended=_now(), last_epoch=epoch, steps=steps)
         write_json(self.path, self.record)
 
@@ -188,10 +189,7 @@ def _changed(config: ConfigParser, folder: Path, names: Sequence[str]) -> list[s
     """Return the ids of a config, options aside, that differ from those that its files have."""
     files = ConfigParser(ConfigParser.load_config_files([folder / name for name in names]))
     files.resolve_macro_and_relative_ids()
-    wanted, found = files.get(), config.get()
-    ids = dict.fromkeys((*wanted, *found))
-    own = (name for name in ids if name not in OPTIONS and name != "bundle_root" and not name.startswith("_"))
-    return [name for name in own if wanted.get(name) != found.get(name)]
+    return changed_ids(digest_config(files), digest_config(config))
 
 
 def _describe_weights(options: Mapping[str, Any], report: Any) -> list[dict[str, Any]]:

@@ -83,8 +83,9 @@ class TrainingReport:
         metrics = dict(self.evaluator.state.metrics) if validated else {}
         losses = engine.state.losses
         loss = {"train_loss": sum(losses) / len(losses)} if losses else {}
+        step = engine.state.iteration + engine.state.steps_beyond
         now = datetime.now().astimezone().isoformat(timespec="seconds")
-        self.rows.append({"epoch": epoch, "step": engine.state.iteration, "time": now, **self.rates, **loss, **metrics})
+        self.rows.append({"epoch": epoch, "step": step, "time": now, **self.rates, **loss, **metrics})
         columns = [name for name in EPOCH_COLUMNS if name == "train_loss" or any(name in row for row in self.rows)]
         write_table(self.table, self.rows, first=(*columns, key_metric))
         if validated:

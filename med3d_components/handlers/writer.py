@@ -53,6 +53,7 @@ class SingleWriter:
             if not engine.has_event_handler(self.release, Events.COMPLETED):
                 # Added now, these come after those of all other handlers, which write until the end.
                 engine.add_event_handler(Events.COMPLETED, self.release)
+                engine.add_event_handler(Events.TERMINATE, self.release_early)
                 engine.add_event_handler(Events.EXCEPTION_RAISED, _pass_on)
             try:
                 for lock in self.locks:
@@ -73,6 +74,11 @@ class SingleWriter:
         """Give the locks back."""
         for lock in self.locks:
             lock.release()
+
+    def release_early(self, engine: Engine) -> None:
+        """Give the locks back where nothing is left to do, and COMPLETED will not come."""
+        if engine.should_terminate == "skip_completed":
+            self.release()
 
     def _clean(self) -> None:
         for name, folder in self.folders.items():

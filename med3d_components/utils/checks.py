@@ -6,7 +6,21 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["as_flag", "check_finite", "is_number", "three_positive"]
+__all__ = ["NotFiniteError", "as_flag", "check_finite", "is_number", "three_positive"]
+
+
+class NotFiniteError(ValueError):
+    """Says that a network gives NaN or infinity.
+
+    Args:
+        what: name of the value.
+    """
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"{what} is NaN or infinite: the weights or the image are damaged, or it needs --precision float32."
+        )
+        self.what = what
 
 
 def as_flag(name: str, value: bool | str) -> bool:
@@ -33,19 +47,17 @@ def check_finite(what: str, value: Any) -> None:
         value: a number, or a tensor of at least one element.
 
     Raises:
-        ValueError: if the number, or any of the tensor's, is NaN or infinite.
+        NotFiniteError: if the number, or any of the tensor's, is NaN or infinite.
 
     Example:
         >>> check_finite("The output for a", float("nan"))
         Traceback (most recent call last):
-        ValueError: The output for a is NaN or infinite: the weights or the image are damaged, or ...
+        med3d_components.utils.checks.NotFiniteError: The output for a is NaN or infinite: the weights ...
     """
     # Both ends in one pass, which takes a small part of the time of `isfinite`, and NaN is each of them.
     ends = value.detach().aminmax() if hasattr(value, "aminmax") else (value,)
     if not all(math.isfinite(end) for end in ends):
-        raise ValueError(
-            f"{what} is NaN or infinite: the weights or the image are damaged, or it needs --precision float32."
-        )
+        raise NotFiniteError(what)
 
 
 def is_number(value: Any) -> bool:

@@ -57,6 +57,15 @@ def test_one_bar_counts_all_steps_with_loss_best_score_and_what_it_does(terminal
     assert text.count("\n") == 1
 
 
+def test_a_training_with_nothing_left_to_do_shows_no_bar(terminal: Terminal) -> None:
+    trainer = Engine(lambda engine, batch: None)
+    trainer.add_event_handler(Events.STARTED, lambda: trainer.terminate(skip_completed=True))
+    with redirect_stderr(terminal):
+        ProgressBar("training", Engine(lambda engine, batch: None)).attach(trainer)
+        trainer.run(range(5), max_epochs=2)
+    assert terminal.getvalue() == ""
+
+
 def test_a_resumed_training_goes_on_where_it_was(terminal: Terminal) -> None:
     with redirect_stderr(terminal):
         train(epochs=3, start=2)

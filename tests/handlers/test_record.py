@@ -43,7 +43,7 @@ class Training:
                 raise ValueError("The loss is nan.")
 
         trainer, evaluator = Engine(step), Engine(lambda engine, batch: None)
-        trainer.precision = choose_precision("float32")
+        trainer.precision, trainer.state.steps_beyond = choose_precision("float32"), 0
         evaluator.state.key_metric_name, evaluator.state.epoch = "val_mean_dice", 0
 
         def go_on() -> None:

@@ -30,6 +30,7 @@ from med3d_components.handlers import (
     TrainingCheckpoint,
     Validation,
 )
+from med3d_components.utils import check_finite
 
 CASES, STEPS = 7, 4  # of two each, the last of one
 SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGINT") if hasattr(signal, name)]
@@ -462,6 +463,142 @@ def test_the_split_stands_beside_the_model_and_in_its_encoder(tmp_path: Path) ->
     assert (tmp_path / "models" / "split.json").is_file()
     train(tmp_path, epochs=1, split=split)
     assert (tmp_path / "checkpoints" / "previous" / "1" / "split.json").is_file()
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("epochs", [2, 1])
+def test_a_run_that_has_its_epochs_changes_no_file_and_takes_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, epochs: int
+) -> None:
+    scores = iter([-1.0, -1.0, -2.0, -2.0])  # two cases are one epoch's
+    train(tmp_path, epochs=2, output=lambda output: next(scores))
+    before = files(tmp_path)
+    caplog.set_level("INFO")
+    ended: list[int] = []
+
+    def note(trainer: PrecisionTrainer) -> None:
+        trainer.add_event_handler(Events.COMPLETED, lambda: ended.append(1))
+
+    train(tmp_path, epochs=epochs, keep="last", rate=0.2, resume=True, watch=note)
+    assert files(tmp_path) == before
+    names = {"learning_rate", "keep"} | ({"epochs"} if epochs == 1 else set())
+    (line,) = (each for each in caplog.messages if each.startswith("Not taken, since no epoch follows: "))
+    assert set(line.partition(": ")[2].rstrip(".").split(", ")) == names
+    assert not any("taken from epoch" in message for message in caplog.messages)
+    assert not ended  # what follows a training, as its record and its summary, does not
+
+
+def test_a_run_that_ended_for_lack_of_patience_is_left_as_it_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    arguments: dict[str, Any] = {"epochs": 9, "patience": 1, "output": lambda output: -1.0}
+    train(tmp_path, **arguments)
+    before = files(tmp_path)
+    caplog.set_level("INFO")
+    train(tmp_path, **arguments, keep="last", resume=True)
+    assert files(tmp_path) == before
+    assert "Not taken, since no epoch follows: keep." in caplog.messages
+
+
+def scored(*by_epoch: float) -> Callable[[Any], float]:
+    each = iter([value for value in by_epoch for _ in range(2)])
+    return lambda output: next(each)
+
+
+def die_in(step: int) -> Callable[[PrecisionTrainer], None]:
+    return lambda trainer: trainer.add_event_handler(Events.ITERATION_STARTED(once=step), lambda: 1 / 0) and None
+
+
+def test_the_last_network_is_not_taken_for_the_best_after_a_kill(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    train(tmp_path, epochs=2, output=scored(-1.0, -1.5))
+    with pytest.raises(ZeroDivisionError):  # before last.pt is written again
+        train(tmp_path, epochs=5, keep="last", output=scored(-3.0), watch=die_in(3 * STEPS + 1), resume=True)
+    assert read(tmp_path, "encoder")["kept"] == {"epoch": 3, "score": -3.0}
+    assert (read(tmp_path)["epoch"], read(tmp_path)["options"]["keep"]) == (2, "last")
+    caplog.set_level("INFO")
+    train(tmp_path, epochs=4, output=scored(-2.0, -2.5), resume=True)
+    assert any("is the network of epoch 3, not the best, that of epoch 1" in message for message in caplog.messages)
+    assert read(tmp_path)["best"] == read(tmp_path, "encoder")["kept"] == {"score": -2.0, "epoch": 3}
+
+
+def test_what_a_resume_takes_is_kept_before_a_step_follows(tmp_path: Path) -> None:
+    train(tmp_path, epochs=1)
+    before = read(tmp_path)
+    with pytest.raises(ZeroDivisionError):
+        train(tmp_path, epochs=2, rate=0.2, watch=die_in(STEPS + 1), resume=True)
+    after = read(tmp_path)
+    assert (after["options"]["learning_rate"], after["options"]["epochs"]) == (0.2, 2)
+    assert same({**after, "options": before["options"]}, before)
+
+
+def test_a_config_that_was_changed_beyond_its_options_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    train(tmp_path, epochs=1, config={"loss": "0a", "optimizer": "0b", "sampler": "0c"})
+    caplog.set_level("INFO")
+    train(tmp_path, epochs=2, config={"loss": "0a", "optimizer": "0d", "sampler": "0e"}, resume=True)
+    line = "The config has changed beyond its options, in optimizer, sampler: taken from epoch 2 on."
+    assert line in caplog.messages
+    assert read(tmp_path)["config"]["optimizer"] == "0d"
+
+
+def test_a_change_is_taken_from_the_epoch_that_has_steps_left(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    interrupted(143, tmp_path, while_validating=2)
+    caplog.set_level("INFO")
+    train(tmp_path, rate=0.2, resume=True)
+    assert "learning_rate was 0.1 and is now 0.2: taken from epoch 3 on." in caplog.messages
+
+
+def test_steps_are_counted_on_when_epochs_have_another_length(tmp_path: Path) -> None:
+    interrupted(143, tmp_path, stop=STEPS + 2)
+    trainer = train(tmp_path, resume=True, batch_size=1)
+    # Those of an epoch that begins anew were made, too.
+    assert trainer.state.iteration + trainer.state.steps_beyond == STEPS + 2 + 2 * CASES
+    assert read(tmp_path)["made"] == STEPS + 2 + 2 * CASES
+    train(tmp_path, epochs=4, resume=True)
+    assert read(tmp_path)["made"] == STEPS + 2 + 2 * CASES + STEPS
+
+
+def test_a_run_whose_last_epochs_were_not_validated_had_not_ended_for_lack_of_patience(tmp_path: Path) -> None:
+    arguments: dict[str, Any] = {"epochs": 8, "patience": 2, "val_interval": 4}
+    interrupted(143, tmp_path, **arguments, stop=7 * STEPS, output=scored(-1.0))
+    assert train(tmp_path, **arguments, resume=True, output=scored(-2.0)).state.epoch == 8
+    interrupted(143, tmp_path / "b", **arguments, while_validating=8, output=scored(-1.0, -1.0))
+    assert read(tmp_path / "b")["validated"] == 4
+
+
+def test_a_network_that_gives_no_numbers_to_a_validation_ends_the_training_with_what_to_do(tmp_path: Path) -> None:
+    outputs = iter([0.0, 0.0, math.nan])
+
+    def check(output: Any) -> float:
+        value = next(outputs)
+        check_finite("The prediction of case_1", value)
+        return value
+
+    said = (
+        "The prediction of case_1 is NaN or infinite in the validation of epoch 2; try a smaller --learning_rate, or "
+        r"look at this case\. The last good checkpoint is .*last\.pt \(after epoch 1\); --resume true goes on"
+    )
+    with pytest.raises(ValueError, match=said):
+        train(tmp_path, output=check)
+
+
+def test_a_resume_without_a_checkpoint_says_that_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(FileNotFoundError, match="there is nothing to resume"):
+        train(tmp_path, resume=True, split={"training": {}, "validation": {}})
+    assert "split.json" not in caplog.text
+
+
+def test_a_resume_without_a_split_says_that_it_was_drawn_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    train(tmp_path, epochs=1)
+    train(tmp_path, epochs=2, resume=True, split={"training": {}, "validation": {}})
+    assert "drawn by their names again" in caplog.text
+    assert (tmp_path / "models" / "split.json").is_file()
 
 
 def test_a_run_that_kept_its_last_network_keeps_the_best_from_where_it_is_resumed_so(tmp_path: Path) -> None:

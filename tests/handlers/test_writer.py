@@ -59,6 +59,13 @@ def test_an_error_gives_the_locks_back_and_is_raised(tmp_path: Path) -> None:
         assert not list(tmp_path.iterdir())
 
 
+def test_a_run_that_ends_before_its_first_step_gives_the_locks_back(tmp_path: Path) -> None:
+    engine, _ = make(tmp_path)
+    engine.add_event_handler(Events.STARTED, lambda: engine.terminate(skip_completed=True))
+    engine.run([0])
+    assert not list(tmp_path.iterdir())
+
+
 def test_where_another_writes_nothing_is_touched_and_no_lock_is_kept(tmp_path: Path) -> None:
     engine, _ = make(tmp_path)
     (tmp_path / ".writing-a1b2").mkdir()
