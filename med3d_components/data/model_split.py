@@ -214,8 +214,8 @@ class ModelSplit:
         found = _match(before, digests, _names_count(known["trained_on"], before, digests, trained_on))
         if missing := [case for case in before if case not in found]:
             raise ValueError(
-                f"{folder} lacks {_some_names(missing)}, which the run that is resumed trains or validates on; put "
-                "them back, or start a new training without --resume."
+                f"{folder} lacks {_some_names(missing)}, which the run that is resumed or replayed trains or validates "
+                "on; put them back, or start a new training without --resume."
             )
         told = _told_by(before)
         used = set(found.values())
