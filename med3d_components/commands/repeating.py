@@ -14,6 +14,7 @@ import torch
 from monai.bundle import ConfigParser
 
 from med3d_components.commands.models import HOME, find_bundle
+from med3d_components.data.split_file import FILE, PARTS
 from med3d_components.records import RECORD, describe_data, describe_environment, differences, read_record
 from med3d_components.records.environment import VARIABLES
 from med3d_components.utils import write_json
@@ -47,7 +48,7 @@ def repeat(record: str, folder: str | None, given: Mapping[str, str | None]) -> 
     configs = _configs(then, path, _find_bundle(then, path, folder))
     options = _options(then, path, configs[0], given)
     variables = _variables(then, path)
-    _check_data(then, configs, options)
+    kept = _check_data(then, path, configs, options)
     _check_weights(then, options)
     for line in _warnings(then, configs):
         print(f"warning: {line}")
@@ -55,7 +56,7 @@ def repeat(record: str, folder: str | None, given: Mapping[str, str | None]) -> 
     arguments = place / "arguments.json"
     changes = {"run_dir": place.absolute().as_posix(), **{name: _typed(value) for name, value in options.items()}}
     files = [config.absolute().as_posix() for config in configs]
-    write_json(arguments, {"run_id": then["run_id"], "config_file": files, **changes})
+    write_json(arguments, {"run_id": then["run_id"], "config_file": files, **changes, **kept})
     command = [sys.executable, "-m", "monai.bundle", "run", "--args_file", str(arguments)]
     print(f"The training runs again, in {place}.", flush=True)
     if subprocess.run(command, env=variables, check=False).returncode:
@@ -163,21 +164,39 @@ def _variables(then: Mapping[str, Any], path: Path) -> dict[str, str]:
     return {**kept, "OMP_NUM_THREADS": str(threads), **recorded, "PYTHONPATH": search}
 
 
-def _check_data(then: Mapping[str, Any], configs: list[Path], options: Mapping[str, Any]) -> None:
-    """Refuse other data than those of the training, before an hour is spent on them."""
-    parser = ConfigParser(ConfigParser.load_config_files(configs))
-    parser.update({"bundle_root": str(configs[0].parents[1]), "resume": False, **options})
-    names = [one["name"] for one in then["data"]["sets"]]
-    now = describe_data(parser.get_parsed_content("datalist"), options["dataset_dir"], names)
+def _check_data(then: Mapping[str, Any], path: Path, configs: list[Path], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Refuse other data than those of the training, before an hour is spent on them.
+
+    Returns:
+        What to change in the config so that the cases are those of the training: nothing if they are drawn so.
+    """
     place = options["dataset_dir"]
+    now = _describe(then, configs, options)
     for before, after in zip(then["data"]["sets"], now["sets"], strict=True):
         if before["dataset_json"] != after["dataset_json"]:
             raise ValueError(f"The dataset.json of {before['name']} in {place} is not that of the training.")
-    for part in ("training", "validation"):
+    if now == then["data"]:
+        return {}
+    # A run that was resumed in a grown folder kept the cases of its first part, which nobody can draw again.
+    kept: dict[str, Any] = {}
+    if path.with_name(FILE).is_file() and "model_split" in _read_config(configs[0]):
+        kept = {"model_split#ckpt_dir": path.absolute().parent.as_posix(), "model_split#resume": True}
+        now = _describe(then, configs, {**options, **kept})
+    why = "" if kept else f" (which cases these were is not known, since {path.with_name(FILE)} does not exist)"
+    for part in PARTS:
         if then["data"][part] != now[part]:
-            raise ValueError(f"{place} has {now[part]} cases for {part}, but the training had {then['data'][part]}.")
+            had = then["data"][part]
+            raise ValueError(f"{place} has {now[part]} cases for {part}, but the training had {had}{why}.")
     if then["data"]["listing"] != now["listing"]:
         raise ValueError(f"The files in {place} are not those of the training: names, sizes or headers differ.")
+    return kept
+
+
+def _describe(then: Mapping[str, Any], configs: list[Path], changes: Mapping[str, Any]) -> dict[str, Any]:
+    parser = ConfigParser(ConfigParser.load_config_files(configs))
+    parser.update({"bundle_root": str(configs[0].parents[1]), "resume": False, **changes})
+    names = [one["name"] for one in then["data"]["sets"]]
+    return describe_data(parser.get_parsed_content("datalist"), changes["dataset_dir"], names)
 
 
 def _check_weights(then: Mapping[str, Any], options: Mapping[str, Any]) -> None:

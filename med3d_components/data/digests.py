@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import logging
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,7 @@ from tqdm import tqdm
 from med3d_components.data.dicom import read_series
 from med3d_components.data.kept import file_state, recall
 from med3d_components.data.scan import Place
-from med3d_components.utils.files import file_digest
+from med3d_components.utils.files import BLOCK, file_digest
 from med3d_components.utils.machine import default_workers
 
 __all__ = ["case_digest", "case_digests", "image_digests", "place_digests", "text_digest"]
@@ -24,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 KEPT = ".digests.json"
 """File in the folder of a data set that holds the digests, so that the next run need not read all files again."""
+GZIP = b"\x1f\x8b"
+"""What each gzip file begins with, whatever its name."""
 DIGITS = 16
 """Hexadecimal digits of a SHA-256 that are kept, 64 bits: two of a million cases agree by chance once in 10^7 sets."""
 
@@ -31,7 +36,8 @@ DIGITS = 16
 def place_digests(folder: Path, places: Iterable[Place]) -> dict[str, str]:
     """Return the digest of all bytes of each volume: of its file, or of all files of a DICOM series in any order.
 
-    Files are read once, in threads; the digests are kept in the folder by size and times of change.
+    The bytes of a gzip file are those that it unpacks to, so that a volume that is packed anew stays the same. Files
+    are read once, in threads; the digests are kept in the folder by size and times of change.
 
     Args:
         folder: of the data set, which keeps them.
@@ -110,10 +116,24 @@ def _read(places: Mapping[str, Sequence[Path]]) -> dict[str, str]:
     logger.info("The content of %d volumes is read for digests, once: %.1f GB.", len(places), total / 1e9)
 
     def digest(files: Sequence[Path]) -> str:
-        one, *others = sorted(file_digest(file) for file in files)
+        one, *others = sorted(map(_content_digest, files))
         return text_digest("".join([one, *others])) if others else one[:DIGITS]
 
     with ThreadPoolExecutor(default_workers()) as pool:
         # `disable=None`: no bar unless a person looks.
         bar: Any = tqdm(pool.map(digest, places.values()), "digests", len(places), unit="volume", disable=None)
         return dict(zip(places, bar, strict=True))
+
+
+def _content_digest(path: Path) -> str:
+    """Return the SHA-256 of a file, or of what a gzip file unpacks to."""
+    with path.open("rb") as file:
+        packed = file.read(len(GZIP)) == GZIP
+    if packed:
+        digest = hashlib.sha256()
+        with suppress(gzip.BadGzipFile, EOFError, zlib.error), gzip.open(path) as unpacked:
+            while block := unpacked.read(BLOCK):
+                digest.update(block)
+            return digest.hexdigest()
+    # Also of a file that cannot be unpacked: whoever reads the volume says so.
+    return file_digest(path)

@@ -1,54 +1,29 @@
-"""Which cases a model was trained and chosen on: ``split.json`` beside ``model.pt``, and what follows from it.
+"""What the cases of a folder are for a model, by its ``split.json``: see :mod:`med3d_components.data.split_file`.
 
-The file names cases with digests of their files::
-
-    {
-      "trained_on": ["Task09_Spleen"],
-      "training": {"case_1": "IMAGE.LABEL", ...},
-      "validation": {"case_2": "IMAGE.LABEL", ...},
-      "ancestors": {"Task03_Liver": {"case_7": "IMAGE.LABEL", ...}}
-    }
-
-With several domains a case is ``Domain/case``. Ancestors are the training cases of the models that the training started
-from, by data set. A digest tells a case again in a copy, in a grown folder and under another name; the image's part of
-it tells a scan again whose label was corrected.
+A digest tells a case again in a copy, in a grown folder and under another name; the image's part of it tells a scan
+again whose label was corrected.
 """
 
 from __future__ import annotations
 
-import json
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from med3d_components.data.digests import image_digests
 from med3d_components.data.scan import Place
+from med3d_components.data.split_file import FILE, PARTS, Digests, Split, inherit, read_split, split_of
 from med3d_components.utils import as_flag
 from med3d_components.utils.options import check_value
 
-__all__ = [
-    "Division",
-    "ModelSplit",
-    "SplitList",
-    "case_sets",
-    "inherit",
-    "read_split",
-]
+__all__ = ["Division", "ModelSplit", "SplitList", "case_sets"]
 
 logger = logging.getLogger(__name__)
 
-Digests = Mapping[str, str]
-"""Case to its digest."""
-Split = Mapping[str, Any]
-"""Content of ``split.json``."""
-
-FILE = "split.json"
-PARTS = ("training", "validation")
 NAMED = 5
 """How many cases a line names."""
 REPLACED = " (changed)"
@@ -135,7 +110,7 @@ class ModelSplit:
         """Return the training cases of the models before this one, by data set."""
         if self.known is not None:
             return {name: dict(cases) for name, cases in self.known["ancestors"].items()}
-        return inherit(split for source in self.started_from if (split := _split_of(source)) is not None)
+        return inherit(split for source in self.started_from if (split := split_of(source)) is not None)
 
     def divide(
         self, digests: Digests, trained_on: Sequence[str], folder: Place = "", patients: Digests | None = None
@@ -160,28 +135,60 @@ class ModelSplit:
             logger.warning("%s does not exist: it is not known which cases were trained on.", self.path)
             return Division([], list(digests), dict.fromkeys(digests, "unknown"))
         sets = case_sets(self.known, digests, trained_on, patients)
-        images = _images(self.known["validation"].values())
-        wanted = {
-            "all": lambda case: True,
-            "unseen": lambda case: sets[case].startswith(("validation", "new")),
-            "validation": lambda case: sets[case].startswith("validation") and image_digests(digests[case]) & images,
-        }[str(self.cases)]
-        scored = [case for case in digests if wanted(case)]
-        self._tell(sets, scored)
+        before = {**self.known["validation"], **self.known["training"]}
+        told = _told_by(before)
+        chosen_on = frozenset().union(*(told[case] for case in self.known["validation"]))
+        validating = {case for case in digests if _marks(digests[case]) & chosen_on}
+        scored = [case for case in digests if self._wants(sets[case], case in validating)]
+        # Where names counted, these would be changed ones.
+        namesakes = [case for case in digests if sets[case] == "new" and case in before]
+        self._tell(sets, scored, validating, namesakes)
         if not scored:
-            trained, new = (sum(each.startswith(name) for each in sets.values()) for name in ("training", "new"))
-            which = "no validation case" if self.cases == "validation" else "no unseen case"
-            todo = "the new ones by --cases unseen" if new and self.cases == "validation" else "all by --cases all"
-            raise ValueError(
-                f"{folder} holds {which} of {self.path}: of its {len(digests)} cases {trained} trained, and {new} "
-                f"{'is' if new == 1 else 'are'} new; score {todo}."
-            )
+            raise ValueError(self._nothing_to_score(sets, folder, bool(namesakes)))
         return Division([case for case in digests if sets[case] == "training"], scored, sets)
 
-    def _tell(self, sets: Mapping[str, str], scored: Sequence[str]) -> None:
+    def _wants(self, of_set: str, validating: bool) -> bool:
+        """Tell whether a case of a set is scored; what has another scan under the name of one did not validate."""
+        if self.cases == "all":
+            return True
+        if self.cases == "unseen":
+            return of_set.startswith(("validation", "new"))
+        return of_set.startswith("validation") and validating
+
+    def _nothing_to_score(self, sets: Mapping[str, str], folder: Place, namesakes: bool) -> str:
+        trained, new = (sum(each.startswith(name) for each in sets.values()) for name in ("training", "new"))
+        inherited = sum(each == "ancestor" for each in sets.values())
+        which = "no validation case" if self.cases == "validation" else "no unseen case"
+        counts = [
+            f"{trained} trained",
+            *([f"{inherited} trained a model that this one started from"] * (inherited > 0)),
+        ]
+        todo = "score all by --cases all"
+        if namesakes:
+            todo = "some have the names of cases of the model, so they may be the same scans, saved anew; " + todo
+        elif new and self.cases == "validation":
+            todo = "score the new ones by --cases unseen"
+        return (
+            f"{folder} holds {which} of {self.path} to score: of its {len(sets)} cases {', '.join(counts)}, and {new} "
+            f"{'is' if new == 1 else 'are'} new; {todo}."
+        )
+
+    def _tell(
+        self, sets: Mapping[str, str], scored: Sequence[str], validating: set[str], namesakes: Sequence[str]
+    ) -> None:
         known: Split = self.known or {}
-        total, found = len(known["validation"]), sum(each.startswith("validation") for each in sets.values())
-        logger.info("The folder has %d of the model's %d validation cases. Scored: %d.", found, total, len(scored))
+        found = validating | {case for case, each in sets.items() if each.startswith("validation")}
+        inherited = sum(sets[case] == "ancestor" for case in found)
+        why = f" ({inherited} trained a model that this one started from)" if inherited else ""
+        total = len(known["validation"])
+        counts = (len(found), total, why, len(scored))
+        logger.info("The folder has %d of the model's %d validation cases%s. Scored: %d.", *counts)
+        if namesakes:
+            logger.warning(
+                "No scan of the folder is one of the model's by its content, but these have the names of some: %s. If "
+                "they are the same scans, saved anew, they trained or chose the model, and their scores are no test.",
+                _some_names(namesakes),
+            )
         taken = set(scored)
         for name, what in (
             ("new", "New"),
@@ -205,9 +212,10 @@ class ModelSplit:
         found = _match(before, digests, _names_count(known["trained_on"], before, digests, trained_on))
         if missing := [case for case in before if case not in found]:
             raise ValueError(
-                f"{folder} lacks {_some_names(missing)}, which the run that is resumed trains or validates on; put "
-                "them back, or start a new training without --resume."
+                f"{folder} lacks {_some_names(missing)}, which the run that is resumed or replayed trains or validates "
+                "on; put them back, or start a new training without --resume."
             )
+        told = _told_by(before)
         used = set(found.values())
         if new := [case for case in digests if case not in used]:
             logger.warning(
@@ -219,11 +227,7 @@ class ModelSplit:
             logger.info("Found by their content: %s.", _some_names(renamed))
         if changed := [found[case] for case in before if digests[found[case]] != before[case]]:
             logger.warning("Changed since the run began: %s.", _some_names(changed))
-        replaced = {
-            case: before[case]
-            for case in known["training"]
-            if not image_digests(digests[found[case]]) & image_digests(before[case])
-        }
+        replaced = {case: before[case] for case in known["training"] if not _marks(digests[found[case]]) & told[case]}
         training, validation = ([found[case] for case in known[part]] for part in PARTS)
         return Division(training, validation, replaced=replaced)
 
@@ -310,18 +314,17 @@ def case_sets(
         {'1': 'training (changed)', '2': 'validation', '3': 'new', '4': 'training'}
     """
     parts = {part: split[part] for part in PARTS}
-    images = {part: _images(cases.values()) for part, cases in parts.items()}
     content = {part: set(cases.values()) for part, cases in parts.items()}
     before = {**split["validation"], **split["training"]}
+    told = _told_by(before)
+    images = {part: frozenset().union(*(told[case] for case in cases)) for part, cases in parts.items()}
     named = _names_count(split["trained_on"], before, digests, trained_on)
     ancestors: set[str] = set()
     for name, cases in split["ancestors"].items():
-        seen = _images(cases.values())
+        seen = frozenset().union(*_told_by(cases).values())
         by_name = _names_count([name], cases, digests, trained_on)
         short = {case: case.removeprefix(f"{name}/") for case in digests}
-        ancestors |= {
-            case for case in digests if image_digests(digests[case]) & seen or (by_name and short[case] in cases)
-        }
+        ancestors |= {case for case in digests if _marks(digests[case]) & seen or (by_name and short[case] in cases)}
 
     def find(case: str) -> str:
         digest = digests[case]
@@ -329,7 +332,7 @@ def case_sets(
             if part == "ancestor":
                 if case in ancestors:
                     return part
-            elif image_digests(digest) & images[part]:
+            elif _marks(digest) & images[part]:
                 return part + (REPLACED if case in parts[part] and digest not in content[part] else "")
         return next((part + REPLACED for part in PARTS if named and case in parts[part]), "new")
 
@@ -340,64 +343,6 @@ def case_sets(
             if patient in trained and not sets[case].startswith(("training", "ancestor")):
                 sets[case] = part
     return sets
-
-
-def inherit(splits: Iterable[Split]) -> dict[str, dict[str, str]]:
-    """Return the ancestors of a training that starts from models: what these were trained on, and their ancestors.
-
-    Cases of one name that are not equal are kept side by side.
-
-    Args:
-        splits: of the models.
-
-    Example:
-        >>> split = {"trained_on": ["a"], "training": {"1": "0a.ff"}, "validation": {}, "ancestors": {"b": {"1": "0b"}}}
-        >>> inherit([split])
-        {'b': {'1': '0b'}, 'a': {'1': '0a.ff'}}
-    """
-    merged: dict[str, dict[str, str]] = {}
-    for split in splits:
-        for name, cases in [*split["ancestors"].items(), *_by_data_set(split)]:
-            _add_cases(merged.setdefault(name, {}), cases)
-    return merged
-
-
-def _add_cases(cases: dict[str, str], more: Digests) -> None:
-    """Add cases to others; one of the same name and other content gets a number.
-
-    Example:
-        >>> cases = {"1": "0a"}
-        >>> _add_cases(cases, {"1": "0b", "2": "0c"})
-        >>> cases
-        {'1': '0a', '1 (2)': '0b', '2': '0c'}
-    """
-    for case, digest in more.items():
-        name, number = case, 1
-        while cases.get(name, digest) != digest:
-            number += 1
-            name = f"{case} ({number})"
-        cases[name] = digest
-
-
-def read_split(path: Path) -> dict[str, Any] | None:
-    """Return the content of a ``split.json``, None if there is none.
-
-    Raises:
-        ValueError: if it is damaged.
-
-    Example:
-        >>> read_split(Path("models/split.json")) is None
-        True
-    """
-    if not path.is_file():
-        return None
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        content = None
-    if (split := _checked(content)) is None:
-        raise ValueError(f"{path} is damaged; restore it, it belongs to model.pt beside it.")
-    return split
 
 
 def _some_names(cases: Sequence[str]) -> str:
@@ -411,61 +356,38 @@ def _some_names(cases: Sequence[str]) -> str:
     return f"{len(cases)} case{'s' * (len(cases) != 1)} ({', '.join(cases[:NAMED])}{more})"
 
 
-def _checked(content: Any) -> dict[str, Any] | None:
-    """Return a split that holds what it must, None for anything else."""
-
-    def are_cases(value: Any) -> bool:
-        return isinstance(value, dict) and all(isinstance(text, str) for pair in value.items() for text in pair)
-
-    if not isinstance(content, dict) or not all(are_cases(content.get(part)) for part in PARTS):
-        return None
-    split = {"trained_on": [], "ancestors": {}, **content}
-    names, ancestors = split["trained_on"], split["ancestors"]
-    valid = isinstance(names, list) and all(isinstance(name, str) for name in names) and isinstance(ancestors, dict)
-    return split if valid and all(are_cases(cases) for cases in ancestors.values()) else None
-
-
-def _split_of(source: str) -> dict[str, Any] | None:
-    """Return the split of a weight file: an entry of it, or a file beside it or in the run's ``models/``."""
-    path = Path(source.partition(":")[2] if source.startswith(("kinetics:", "genesis:")) else source).expanduser()
-    if not path.is_file():
-        return None
-    content: Any = {}
-    for mapped in (True, False):  # what an old torch has written cannot be mapped
-        try:
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-            break
-        except Exception:  # no file of torch, or damaged: what loads the weights says so
-            continue
-    if isinstance(content, Mapping) and (split := _checked(content.get("split"))) is not None:
-        return split
-    for file in (path.with_name(FILE), path.parent.parent / "models" / FILE):
-        if (split := read_split(file)) is not None:
-            return split
-    settings = content.get("settings") if isinstance(content, Mapping) else None
-    if isinstance(settings, Mapping) and "bundle" in settings:
-        logger.warning("%s does not say which cases it was trained on, and no split.json lies beside it.", path)
-    return None
-
-
-def _by_data_set(split: Split) -> list[tuple[str, dict[str, str]]]:
-    """Return the training cases of each of the data sets of a split."""
-    names, training = split["trained_on"], split["training"]
-    if names and all(case.partition("/")[0] in names and "/" in case for case in training):
-        return [
-            (name, {case.removeprefix(f"{name}/"): x for case, x in training.items() if case.startswith(f"{name}/")})
-            for name in names
-        ]
-    return [(", ".join(names), dict(training))]
-
-
 def _names_count(names: Iterable[str], before: Digests, digests: Digests, trained_on: Sequence[str]) -> bool:
     """Tell whether equal names mean the same case: in the same data set, or where one case at least is the same."""
-    return bool(set(names) & set(trained_on) or _images(before.values()) & _images(digests.values()))
+    return bool(set(names) & set(trained_on)) or _share_a_case(before, digests)
 
 
-def _images(digests: Iterable[str]) -> set[str]:
-    return set().union(*map(image_digests, digests))
+def _share_a_case(before: Digests, digests: Digests) -> bool:
+    told = frozenset().union(*_told_by(before).values())
+    return any(_marks(digest) & told for digest in digests.values())
+
+
+def _marks(digest: str) -> frozenset[str]:
+    """Return what a case may be told by: each of its images, and all of them."""
+    return image_digests(digest) | {digest.partition(".")[0]}
+
+
+def _told_by(cases: Digests) -> dict[str, frozenset[str]]:
+    """Return by which images each case is told from the others: those of its own, or all together if it has none.
+
+    An image that several cases share, such as an empty channel, tells nothing; a scan with several nodules does.
+
+    Example:
+        >>> {case: sorted(told) for case, told in _told_by({"1": "0a+00.ff", "2": "0b+00.ff", "3": "0c.ff"}).items()}
+        {'1': ['0a'], '2': ['0b'], '3': ['0c']}
+        >>> {case: sorted(told) for case, told in _told_by({"1": "0a+0b", "2": "0a+0b"}).items()}
+        {'1': ['0a+0b'], '2': ['0a+0b']}
+    """
+    count = Counter(image for digest in cases.values() for image in image_digests(digest))
+    return {
+        case: frozenset(image for image in image_digests(digest) if count[image] == 1)
+        or frozenset([digest.partition(".")[0]])
+        for case, digest in cases.items()
+    }
 
 
 def _match(before: Digests, digests: Digests, names_count: bool) -> dict[str, str]:
@@ -476,21 +398,20 @@ def _match(before: Digests, digests: Digests, names_count: bool) -> dict[str, st
     found: dict[str, str] = {}
     free = dict(digests)
 
-    def take(find: Callable[[str, str], str | None]) -> None:
+    def take(case: str, there: str) -> None:
+        found[case] = there
+        del free[there]
+
+    parts: tuple[Callable[[str], Any], ...] = (str, image_digests)
+    for part in parts:
         for case, digest in before.items():
-            if case not in found and (there := find(case, digest)) is not None and there in free:
-                found[case] = there
-                del free[there]
-
-    def same(case: str, digest: str, part: Callable[[str], Any]) -> str | None:
-        return case if case in free and part(free[case]) == part(digest) else None
-
-    def other(digest: str, part: Callable[[str], Any]) -> str | None:
-        return next((there for there, each in free.items() if part(each) == part(digest)), None)
-
-    for part in (str, image_digests):
-        take(lambda case, digest, part=part: same(case, digest, part))  # type: ignore[misc]
-        take(lambda _, digest, part=part: other(digest, part))  # type: ignore[misc]
-    if names_count:
-        take(lambda case, _: case)
+            if case not in found and case in free and part(free[case]) == part(digest):
+                take(case, case)
+        for case, digest in before.items():
+            others = (there for there, each in free.items() if part(each) == part(digest))
+            if case not in found and (there := next(others, None)) is not None:
+                take(case, there)
+    for case in before if names_count else ():
+        if case not in found and case in free:
+            take(case, case)
     return found

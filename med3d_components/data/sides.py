@@ -7,8 +7,15 @@ from collections.abc import Iterable
 
 __all__ = ["has_sides", "pair_sides", "split_side"]
 
-SIDES = {"left": "left", "l": "left", "lt": "left", "right": "right", "r": "right", "rt": "right"}
-WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|\d+")
+SIDES = {
+    **dict.fromkeys(("left", "l", "lt", "lft", "lh"), "left"),
+    **dict.fromkeys(("right", "r", "rt", "rgt", "rght", "rh"), "right"),
+}
+"""Words of sides; lh and rh are FreeSurfer's hemispheres."""
+WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
+"""A word of small or of capital letters; of "LKidney" the last capital begins the next one."""
+GLUED = re.compile(r"^(left|right)(?=[a-z]{3})(?!over|ful)|(?<=[a-z]{3})(left|right)$")
+"""A side at either end of a word, as in "leftkidney", but not in "cleft" or "upright"."""
 
 
 def split_side(name: str) -> tuple[str, str] | None:
@@ -53,4 +60,5 @@ def has_sides(names: Iterable[str]) -> bool:
 
 
 def _words(name: str) -> list[str]:
-    return [word.lower() for word in WORD.findall(name)]
+    words = (GLUED.sub(r" \g<0> ", word.lower()) for word in WORD.findall(name))
+    return " ".join(words).split()

@@ -28,6 +28,7 @@ import torch
 from ignite.engine import Engine, Events
 from torch import nn
 
+from med3d_components.data.split_file import without_names
 from med3d_components.engines import PrecisionTrainer
 from med3d_components.utils import as_flag, atomic_path, move_aside, write_json
 from med3d_components.utils.options import OPTIONS
@@ -369,7 +370,9 @@ class TrainingCheckpoint:
         _save(self.model, self.network.state_dict())
         origin = {name: self.settings[name] for name in ("bundle", "trained_on")}
         settings = {**origin, **self.network.encoder.settings}
-        content = {"state_dict": self.network.encoder.state_dict(), "settings": settings, "split": self.split}
+        # The encoder goes to others, to whom the names of cases are nothing.
+        split = None if self.split is None else without_names(self.split)
+        content = {"state_dict": self.network.encoder.state_dict(), "settings": settings, "split": split}
         # Last, so that what it says of the model is never of a better one than there is.
         state, epoch = self.evaluator.state, engine.state.epoch
         score = float(state.metrics[state.key_metric_name]) if state.epoch == epoch and state.metrics else -math.inf

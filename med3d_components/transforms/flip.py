@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
+import ignite.distributed as idist
 from monai.config import KeysCollection
 from monai.transforms import RandFlipd
 
@@ -13,6 +15,8 @@ from med3d_components.transforms.per_domain import each_domain, of_domain
 from med3d_components.utils import as_flag
 
 __all__ = ["RandFlipLeftRightd"]
+
+logger = logging.getLogger(__name__)
 
 
 class RandFlipLeftRightd(RandFlipd):
@@ -47,8 +51,19 @@ class RandFlipLeftRightd(RandFlipd):
         self.flips: Mapping[str, bool] | bool
         if flip is None:
             self.flips = each_domain(classes, lambda names: not has_sides(names))
+            self._tell()
         else:
             self.flips = as_flag("flip_left_right", flip)
+
+    def _tell(self) -> None:
+        """Say what is not mirrored, since a name may tell a side to the rule alone, or to a reader alone."""
+        if idist.get_rank() > 0:
+            return
+        if not isinstance(self.flips, Mapping):
+            if not self.flips:
+                logger.info("No volume is mirrored, since a class tells a side.")
+        elif names := [name for name, flips in self.flips.items() if not flips]:
+            logger.info("Not mirrored, since a class tells a side: %s.", ", ".join(names))
 
     def __call__(self, data: Mapping[Hashable, Any], lazy: bool | None = None) -> dict[Hashable, Any]:
         """Return the sample, mirrored or not."""

@@ -19,6 +19,8 @@ __all__ = ["atomic_path", "file_digest", "is_nan", "move_aside", "remove_leftove
 
 WRITING = ".writing-"
 """How the folders begin in which files are written before they are moved to their places."""
+BLOCK = 1 << 20
+"""Bytes that are read at a time of a file of any size."""
 ABANDONED_S = 86400
 """Age at which what a process was writing is taken to be of one that was killed, where several may write."""
 
@@ -94,7 +96,7 @@ def file_digest(path: str | os.PathLike[str]) -> str:
     """
     digest = hashlib.sha256()
     with Path(path).open("rb") as file:
-        while block := file.read(1 << 20):
+        while block := file.read(BLOCK):
             digest.update(block)
     return digest.hexdigest()
 

@@ -32,6 +32,8 @@ WRAPPERS = ("module", "model", "net", "network", "backbone")
 """What training code puts in front of a network's names: DataParallel, and modules that hold the network."""
 COMPILED = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 """What torch's own wrappers put there, or between two parts of a name."""
+INSIDE = (*COMPILED, "module")
+"""What may stand between two parts of a name, where a part of the network was wrapped, as by DataParallel."""
 NAMES = {"resnet": "a ResNet", "genesis": "a Models Genesis U-Net"}
 # The settings that decide whether the weights of a ResNet fit; in_channels can be adapted instead.
 DECISIVE = ("depth", "shortcut_type", "dilations", "preactivation")
@@ -81,10 +83,10 @@ def unwrap(
     if prefix and len(set(renamed.values())) == len(state):
         said.append(f"prefix {prefix!r} taken off {_count(len(state) - len(outside))}")
         state = {renamed[name]: x for name, x in state.items()}
-    renamed = {name: name if name in known else _without_torchs_own(name) for name in state}
+    renamed = {name: name if name in known else _without_torchs_own(name, known) for name in state}
     count = sum(old != new for old, new in renamed.items())
     if count and len(set(renamed.values())) == len(state):
-        said.append(f"{', '.join(filter(' '.join(state).__contains__, COMPILED))} taken out of {_count(count)}")
+        said.append(f"{', '.join(filter(' '.join(state).__contains__, INSIDE))} taken out of {_count(count)}")
         state = {renamed[name]: x for name, x in state.items()}
     return state, said, outside
 
@@ -99,16 +101,18 @@ def _find_prefix(state: Collection[str], known: Container[str]) -> str:
                 break
             prefix = "".join(f"{word}." for word in words[:count])
             rest = name.removeprefix(prefix)
-            prefixes[prefix] = prefixes.get(prefix, 0) + (rest in known or _without_torchs_own(rest) in known)
+            prefixes[prefix] = prefixes.get(prefix, 0) + (rest in known or _without_torchs_own(rest, known) in known)
     if any(prefixes.values()):
         return max(sorted(prefixes, key=len), key=prefixes.__getitem__)
     # Of another network; what stands before all of its names is none of its own.
     return max((prefix for prefix in prefixes if all(name.startswith(prefix) for name in state)), key=len)
 
 
-def _without_torchs_own(name: str) -> str:
+def _without_torchs_own(name: str, known: Container[str]) -> str:
     first, *others = name.split(".")
-    return ".".join([first, *(word for word in others if word not in COMPILED)])
+    plain = ".".join([first, *(word for word in others if word not in INSIDE)])
+    # A network may call a part of its own "module".
+    return plain if plain in known else ".".join([first, *(word for word in others if word not in COMPILED)])
 
 
 def _count(names: int) -> str:

@@ -193,7 +193,7 @@ def load_checkpoint(network: nn.Module, path: str | os.PathLike[str], part: str 
     return report
 
 
-def _inner(network: nn.Module) -> nn.Module:
+def _inner(network: Any) -> Any:
     """Return the network that is compiled or inside of DataParallel, under whose names its entries are."""
     while isinstance(network, DataParallel | DistributedDataParallel | OptimizedModule):
         network = network._orig_mod if isinstance(network, OptimizedModule) else network.module
@@ -202,7 +202,7 @@ def _inner(network: nn.Module) -> nn.Module:
 
 def _find_encoder(network: nn.Module) -> DilatedResNet | ContractingPath | None:
     encoders = (DilatedResNet, ContractingPath)
-    encoder = network if isinstance(network, encoders) else getattr(network, "encoder", None)
+    encoder = network if isinstance(network, encoders) else _inner(getattr(network, "encoder", None))
     return encoder if isinstance(encoder, encoders) else None
 
 
@@ -276,21 +276,28 @@ def _check_values(state: Mapping[str, torch.Tensor], network: Mapping[str, torch
         path: of the file.
 
     Raises:
-        ValueError: if an entry is complex, an integer where the network has none, NaN or infinite, also as the
-            network's type has it; names the first one.
+        ValueError: if an entry is sparse, complex, of 8 bits, an integer where the network has none, NaN or infinite,
+            also as the network's type has it, or a negative variance; names the first one.
     """
     bad: dict[str, list[str]] = {}
     types: Counter[tuple[str, str]] = Counter()
     for name, values in state.items():
         wanted = network[name].dtype if name in network else values.dtype
-        if values.is_complex():
+        if values.layout is not torch.strided or values.is_nested:
+            bad.setdefault("sparse or nested tensors", []).append(name)
+        elif values.is_complex():
             bad.setdefault("complex numbers", []).append(name)
         elif wanted.is_floating_point and not values.is_floating_point():
             bad.setdefault(f"{_type(values.dtype)} where the network has {_type(wanted)}", []).append(name)
+        elif values.is_floating_point() and values.element_size() == 1:
+            bad.setdefault(f"{_type(values.dtype)}, whose scale is unknown,", []).append(name)
         elif values.is_floating_point():
             # Numbers of the file's type may be too large for the network's.
             if not values.to(wanted if wanted.is_floating_point else values.dtype).isfinite().all():
                 bad.setdefault("values that are NaN or infinite", []).append(name)
+            # BatchNorm takes its root, so that the first output would be NaN.
+            elif name.endswith("running_var") and (values < 0).any():
+                bad.setdefault("negative variances", []).append(name)
             # Counters of batches are kept as numbers by some.
             if wanted.is_floating_point and values.dtype is not wanted:
                 types[_type(values.dtype), _type(wanted)] += 1

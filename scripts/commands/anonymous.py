@@ -8,7 +8,7 @@ from typing import Any
 from med3d_components.utils.options import OPTIONS
 from med3d_components.weights.load import MEDICALNET
 
-__all__ = ["anonymous_record", "anonymous_split", "placeholder"]
+__all__ = ["anonymous_record", "placeholder"]
 
 # Lists of what is kept, not of what is left out: what is added to a record later stays at home until it is named here.
 KEPT = ("format", "status", "bundle", "run_id", "configs", "changed", "given", "best", "scores", "files")
@@ -53,23 +53,6 @@ def anonymous_record(record: Mapping[str, Any]) -> dict[str, Any]:
             }
             for part in record["parts"]
         ],
-    }
-
-
-def anonymous_split(split: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a split.json whose cases are called by the hash of their contents.
-
-    Args:
-        split: case to hash, at any depth.
-
-    Example:
-        >>> anonymous_split({"training": {"Smith": "3fa9"}, "ancestors": {"lungs": {"Jones": "71c0"}}})
-        {'training': {'3fa9': '3fa9'}, 'ancestors': {'lungs': {'71c0': '71c0'}}}
-    """
-    return {
-        (value if isinstance(value, str) else name): anonymous_split(value) if isinstance(value, Mapping) else value
-        for name, value in split.items()
-        if isinstance(value, str | Mapping)
     }
 
 

@@ -145,25 +145,35 @@ def _procedure(record: Mapping[str, Any] | None) -> list[str]:
 def _evaluation(record: Mapping[str, Any] | None) -> list[str]:
     if record is None:
         return [f"The score is {UNKNOWN}."]
-    best = record["best"]
-    if best["score"] is None:
-        return ["No epoch has a score."]
+    metric, epoch, ended = record["best"]["metric"], record["best"]["epoch"], record["parts"][-1]["last_epoch"]
+    if not _is_best(record):
+        epoch = ended
+    row: Mapping[str, Any] = next((row for row in record["scores"] if row["epoch"] == epoch), {})
+    score = record["best"]["score"] if _is_best(record) else row.get(metric)
+    which = "" if _is_best(record) else ", the last"
+    if score is None:
+        return [f"These are the weights of epoch {epoch}, the last, which has no score."]
     count = record["data"]["validation"]
-    lines = [f"{_text(best['metric'])} {best['score']:.4f} on {count} validation cases, in epoch {best['epoch']}."]
-    row: Mapping[str, Any] = next((row for row in record["scores"] if row["epoch"] == best["epoch"]), {})
+    cases = f"{count} validation case{'s' * (count != 1)}"
+    lines = [f"{_text(metric)} {score:.4f} on {cases}, in epoch {epoch}{which}."]
     others = {
         _text(name): "-" if value is None else f"{value:.4f}"
         for name, value in row.items()
-        if name not in ("epoch", best["metric"])
+        if name not in ("epoch", metric)
     }
     return [*lines, *(["", *_table(others, ("Score", "Value"))] if others else [])]
+
+
+def _is_best(record: Mapping[str, Any]) -> bool:
+    """Tell whether the weights are those of the best epoch; else they are the last."""
+    return record["options"].get("keep") != "last" and record["best"]["score"] is not None
 
 
 def _limits(record: Mapping[str, Any] | None) -> list[str]:
     lines = [
         "What these weights do on other scanners, protocols, ages or diseases than those of their data is not known."
     ]
-    if record:
+    if record and _is_best(record):
         lines.append("The epoch was chosen by the score above, which is therefore too good rather than too bad.")
     return [*lines, "Research software, not for clinical use."]
 

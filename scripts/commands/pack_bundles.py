@@ -13,12 +13,13 @@ import torch
 from monai.bundle import ConfigParser
 
 from med3d_components import __version__
+from med3d_components.data.split_file import without_names
 from med3d_components.records import RECORD, read_record
 from med3d_components.settings import read_settings
 from med3d_components.utils import atomic_path
 from med3d_components.utils.files import file_digest
 from med3d_components.utils.option_help import option_names
-from scripts.commands.anonymous import anonymous_record, anonymous_split
+from scripts.commands.anonymous import anonymous_record
 from scripts.commands.model_card import model_card, with_card
 from scripts.commands.reach import find_imported, names_in
 
@@ -137,7 +138,7 @@ def with_weights(files: Mapping[str, bytes], bundle: Path, weights: Path) -> dic
         _check_record(record, made, weights, bundle)
         told[f"models/{RECORD}"] = _as_json(made)
     if split.is_file():
-        told["models/split.json"] = _as_json(anonymous_split(json.loads(split.read_text(encoding="utf-8"))))
+        told["models/split.json"] = _as_json(without_names(json.loads(split.read_text(encoding="utf-8"))))
     readme = files["docs/README.md"].decode()
     return {
         **told,

@@ -65,4 +65,4 @@ def test_a_resumed_run_keeps_its_cases_in_a_grown_folder_and_a_fine_tuned_one_th
     output = run_bundle(*smoke, "--epochs", 1, "--split_seed", 1, "--val_fraction", 0.5, *tuned)
     assert "trained on by a model that this training starts from" in output
     inherited = json.loads((tmp_path / "tuned" / "models" / "split.json").read_text(encoding="utf-8"))["ancestors"]
-    assert inherited == {"Lungs": split["training"]}
+    assert inherited == {"Lungs": {digest: digest for digest in split["training"].values()}}

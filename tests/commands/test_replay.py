@@ -17,6 +17,7 @@ import pytest
 
 from med3d_components.commands import replay, train
 from med3d_components.commands.repeating import _options
+from med3d_components.data.split_file import without_names
 from med3d_components.records import describe_data, read_record
 from med3d_components.utils import write_json
 from med3d_components.utils.files import file_digest
@@ -191,6 +192,34 @@ def test_other_data_are_refused_and_a_copy_is_taken(
     write_json(folder / "dataset.json", {**content, "description": "other"})
     with pytest.raises(ValueError, match=r"The dataset\.json of Scans in .* is not that of the training"):
         replay(path, dataset_dir=str(folder))
+
+
+def test_a_run_that_was_resumed_in_a_grown_folder_is_repeated_with_its_own_cases(
+    data: Path, tmp_path: Path, runs: list[SimpleNamespace]
+) -> None:
+    folder = Path(shutil.copytree(data / "Scans", tmp_path / "Scans"))
+    content = json.loads((folder / "dataset.json").read_text())
+    write_json(folder / "dataset.json", {**content, "training": content["training"][:4]})
+    parser = small_training(BUNDLE, tmp_path, run_dir=str(tmp_path / "run"))
+    models = tmp_path / "run" / "models"
+    write_json(models / "split.json", parser.get_parsed_content("datalist").split)
+    write_json(folder / "dataset.json", content)
+    # The resumed part of the run, which writes the record.
+    options = resolved_options(parser)
+    parser = small_training(BUNDLE, tmp_path, run_dir=str(tmp_path / "run"))
+    parser.update({"model_split#resume": True})
+    described = describe_data(parser.get_parsed_content("datalist"), folder, ["Scans"])
+    assert described["training"] + described["validation"] == 4 < len(content["training"])
+    configs = {"train.json": file_digest(BUNDLE / "configs" / "train.json")}
+    path = write(sample_record(options=options, data=described, configs=configs), tmp_path)
+    replay(path)
+    assert runs[0].arguments["model_split#ckpt_dir"] == models.as_posix()
+    # As in a zip, where cases are called by their digests.
+    write_json(models / "split.json", without_names(json.loads((models / "split.json").read_text())))
+    replay(path)
+    (models / "split.json").unlink()
+    with pytest.raises(ValueError, match=r"but the training had \d \(which cases .*split\.json does not exist\)\.$"):
+        replay(path)
 
 
 def test_other_weights_are_refused(recorded: dict[str, Any], runs: list[SimpleNamespace], tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 from pathlib import Path
@@ -14,6 +15,8 @@ import torch
 
 from med3d_components.data import ImageDatalist, ModelSplit, MultiDomainDatalist, NoduleDatalist, SegmentationDatalist
 from med3d_components.data.digests import KEPT, place_digests
+from med3d_components.data.model_split import case_sets
+from med3d_components.data.split_file import inherit, read_split, without_names
 from med3d_components.utils import write_json
 from tests.conftest import MakeDomain
 from tests.data.dicom_files import write_series
@@ -163,15 +166,14 @@ def test_another_scan_under_a_name_that_trained_is_changed_and_not_scored(kidney
     assert resumed.split["ancestors"] == {"kidney_v2": {one: trained.split["training"][one]}}
 
 
-def test_equal_names_mean_nothing_where_no_case_and_no_data_set_is_the_same(
-    kidney: Path, tmp_path: Path, make_domain: MakeDomain
+def test_equal_names_mean_nothing_where_no_case_and_no_data_set_is_the_same_but_are_told(
+    kidney: Path, tmp_path: Path, make_domain: MakeDomain, caplog: pytest.LogCaptureFixture
 ) -> None:
     train(kidney, tmp_path)
     other = make_domain(tmp_path / "other", cases=8, seed=1)
-    with pytest.raises(
-        ValueError, match=r"of its 8 cases 0 trained, and 8 are new; score the new ones by --cases unseen"
-    ):
+    with pytest.raises(ValueError, match=r"0 trained, and 8 are new; some have the names .* saved anew; score all by"):
         evaluate(other, tmp_path)
+    assert "the same scans, saved anew, they trained or chose the model" in caplog.text
     assert set(evaluate(other, tmp_path, "unseen").values()) == {"new"}
     datalist = SegmentationDatalist(other, model_split=ModelSplit(tmp_path, cases="unseen"))
     assert datalist.training == []
@@ -230,6 +232,75 @@ def test_over_fitted_cases_have_trained(kidney: Path, tmp_path: Path) -> None:
         evaluate(kidney, tmp_path)
     resumed = resume(kidney, tmp_path)
     assert (len(resumed.training), len(resumed.validation)) == (8, 8)
+
+
+def pack_anew(folder: Path, how: str) -> None:
+    """Write the volumes of a folder with the same bytes, but packed in another way, or not."""
+    for path in folder.glob("*Tr/*.nii.gz"):
+        content = gzip.decompress(path.read_bytes())
+        if how == "unpacked":
+            path.unlink()
+            path.with_suffix("").write_bytes(content)
+        else:
+            path.write_bytes(gzip.compress(content, 1) if how == "faster" else gzip.compress(content))
+    if how == "unpacked":
+        text = (folder / "dataset.json").read_text(encoding="utf-8")
+        (folder / "dataset.json").write_text(text.replace(".nii.gz", ".nii"), encoding="utf-8")
+
+
+@pytest.mark.parametrize("how", ["again", "faster", "unpacked"])
+def test_cases_that_were_packed_anew_are_the_same(kidney: Path, tmp_path: Path, how: str) -> None:
+    trained = train(kidney, tmp_path)
+    folder = copy(kidney, "kidney_v2")
+    pack_anew(folder, how)
+    assert evaluate(folder, tmp_path, "unseen") == dict.fromkeys(cases(trained.validation), "validation")
+
+
+def test_a_gzip_file_that_cannot_be_unpacked_has_a_digest_of_its_own(tmp_path: Path) -> None:
+    for name, content in (("whole", gzip.compress(b"1" * 1000)), ("cut", gzip.compress(b"1" * 1000)[:-4])):
+        (tmp_path / f"{name}.nii.gz").write_bytes(content)
+    (tmp_path / "other.nii.gz").write_bytes(b"\x1f\x8b no gzip")
+    assert len(set(place_digests(tmp_path, tmp_path.glob("*.gz")).values())) == 3
+
+
+def test_an_image_that_cases_share_tells_nothing_of_them(tmp_path: Path) -> None:
+    """An empty channel, equal to the bit in all cases."""
+    training = {"1": "0a+00.ff", "2": "0b+00.ff"}
+    split = {"trained_on": ["a"], "training": training, "validation": {"3": "0c+00.ff"}, "ancestors": {}}
+    folder = {"1": "0a+00.ff", "3": "0c+00.ff", "x": "0d+00.ff", "y": "0b+00.ee"}
+    expected = {"1": "training", "3": "validation", "x": "new", "y": "training"}
+    assert case_sets(split, folder, ["b"]) == expected
+    inherited = {**split, "training": {}, "validation": {}, "ancestors": {"a": training}}
+    assert case_sets(inherited, folder, ["b"]) == expected | dict.fromkeys(("1", "y"), "ancestor") | {"3": "new"}
+    # Of cases that share all images none is lost.
+    twins = {**split, "training": {"1": "0a+0b"}, "validation": {"2": "0a+0b"}}
+    assert case_sets(twins, {"x": "0a+0b", "y": "0a+0c"}, ["b"]) == {"x": "training", "y": "new"}
+    # A scan in place of another is one, though both have the empty channel.
+    write_json(tmp_path / "split.json", split)
+    now = {"1": "0e+00.ff", "2": "0b+00.ff", "3": "0c+00.ff"}
+    assert ModelSplit(tmp_path, resume=True).divide(now, ["a"]).replaced == {"1": "0a+00.ff"}
+
+
+def test_validation_cases_that_trained_an_ancestor_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    cases = {f"{number}": f"{number}a.ff" for number in range(4)}
+    split = {"trained_on": ["a"], "training": {"0": "0a.ff"}, "validation": dict([*cases.items()][1:])}
+    write_json(tmp_path / "split.json", {**split, "ancestors": {"b": split["validation"]}})
+    why = "of its 4 cases 1 trained, 3 trained a model that this one started from, and 0 are new"
+    with pytest.raises(ValueError, match=f"holds no validation case of .* to score: {why}; score all by --cases all"):
+        ModelSplit(tmp_path, cases="validation").divide(cases, ["a"])
+    assert "has 3 of the model's 3 validation cases (3 trained a model that this one started from)" in caplog.text
+
+
+def test_names_of_cases_stay_at_home_but_data_sets_are_known(tmp_path: Path) -> None:
+    split = {"trained_on": ["a", "b"], "training": {"a/Smith": "0a.ff", "b/Jones": "0b.ff"}, "validation": {}}
+    given = without_names({**split, "ancestors": {"c": {"Miller": "0c"}}})
+    assert not [name for name in ("Smith", "Jones", "Miller") if name in str(given)]
+    assert inherit([given]) == {"c": {"0c": "0c"}, "a": {"0a.ff": "0a.ff"}, "b": {"0b.ff": "0b.ff"}}
+    write_json(tmp_path / "split.json", given)
+    assert read_split(tmp_path / "split.json") == given
 
 
 # Models before the model.
@@ -412,7 +483,7 @@ def test_files_are_read_once_and_again_where_they_change_and_a_folder_may_be_rea
     kidney: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: Names = []
-    digest = "med3d_components.data.digests.file_digest"
+    digest = "med3d_components.data.digests._content_digest"
     monkeypatch.setattr(digest, lambda path: read.append(path.name) or f"{len(read):<064}")
     first = SegmentationDatalist(kidney).split
     assert SegmentationDatalist(kidney).split == first

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import signal
@@ -457,10 +458,11 @@ def test_a_state_of_the_optimiser_that_is_not_finite_leaves_the_last_good_files(
 
 
 def test_the_split_stands_beside_the_model_and_in_its_encoder(tmp_path: Path) -> None:
-    split = {"training": {"a": "1"}, "validation": {"b": "2"}}
+    split = {"trained_on": ["x"], "training": {"Smith": "1"}, "validation": {"Jones": "2"}, "ancestors": {}}
     train(tmp_path, epochs=1, split=split)
-    assert read(tmp_path, "encoder")["split"] == split
-    assert (tmp_path / "models" / "split.json").is_file()
+    assert json.loads((tmp_path / "models" / "split.json").read_text(encoding="utf-8")) == split
+    # The encoder is given away, so names of cases stay at home.
+    assert read(tmp_path, "encoder")["split"] == {**split, "training": {"1": "1"}, "validation": {"2": "2"}}
     train(tmp_path, epochs=1, split=split)
     assert (tmp_path / "checkpoints" / "previous" / "1" / "split.json").is_file()
 

@@ -85,6 +85,9 @@ def test_the_modality_of_a_series_counts_before_its_values() -> None:
         ("Left-Hippocampus", "Right-Hippocampus"),
         ("lung_upper_lobe_left", "lung_upper_lobe_right"),
         ("rib_left_1", "rib_right_1"),
+        ("LKidney", "RKidney"),
+        ("leftkidney", "rightkidney"),
+        ("lh_hippocampus", "rh_hippocampus"),
     ],
 )
 def test_sides_are_told_by_the_names_that_data_sets_have(left: str, right: str) -> None:

@@ -24,7 +24,7 @@ def test_a_card_tells_what_the_weights_are() -> None:
         "4 cases trained, 1 validated.",
         "| `--depth` | 10 |",
         "| `--patch_size` | 32,32,32 |",
-        "val_mean_dice 0.7500 on 1 validation cases, in epoch 2.",
+        "val_mean_dice 0.7500 on 1 validation case, in epoch 2.",
         "| kidney | 0.7500 |",
         "It started from random weights.",
         "Research: to segment kidneys. Not for clinical use.",
@@ -54,7 +54,23 @@ def test_what_is_not_known_is_called_unknown() -> None:
     text = model_card(SETTINGS, METADATA, None)
     assert "Kidneys; licence and number of cases are unknown: the training left no run.json." in text
     assert "The score is unknown" in text
-    assert "No epoch has a score." in card(best={"metric": "val_mean_dice", "score": None, "epoch": 0})
+    unscored = card(best={"metric": "val_mean_dice", "score": None, "epoch": 0}, scores=[])
+    assert "These are the weights of epoch 2, the last, which has no score." in unscored
+    assert "was chosen" not in unscored
+
+
+def test_weights_that_were_kept_as_the_last_have_the_last_score() -> None:
+    options = {**sample_record()["options"], "keep": "last"}
+    best = {"metric": "val_mean_dice", "score": 0.5, "epoch": 1}
+    data = {**sample_record()["data"], "validation": 2}
+    text = card(options=options, best=best, data=data)
+    assert "val_mean_dice 0.7500 on 2 validation cases, in epoch 2, the last." in text
+    assert "| kidney | 0.7500 |" in text
+    assert "was chosen" not in text
+    assert "was chosen" in card(options={**options, "keep": "best"}, best=best)
+    # The end of a training need not be validated.
+    unscored = card(options=options, best=best, scores=sample_record()["scores"][:1])
+    assert "These are the weights of epoch 2, the last, which has no score." in unscored
 
 
 def test_texts_from_outside_are_no_markdown() -> None:

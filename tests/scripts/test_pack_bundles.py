@@ -106,7 +106,8 @@ def leave_record(model: Path, **changes: Any) -> None:
     record = sample_record(files={"model.pt": file_digest(model)}, **changes)
     write_json(model.with_name("run.json"), record)
     split = {"training": {"Smith_1": "3fa9", "Kidneys/Smith_2": "71c0"}, "validation": {"Jones": "9d2e"}}
-    write_json(model.with_name("split.json"), {**split, "ancestors": {"lungs": {"Miller": "5b11"}}})
+    split |= {"ancestors": {"lungs": {"Miller": "5b11"}}}
+    write_json(model.with_name("split.json"), {"trained_on": ["Kidneys"], **split})
 
 
 def test_the_record_travels_without_host_user_path_and_case(model: Path, tmp_path: Path) -> None:
@@ -125,8 +126,9 @@ def test_the_record_travels_without_host_user_path_and_case(model: Path, tmp_pat
     record = read_record(tmp_path / "unpacked" / "lung_segmentation" / "models" / "run.json")
     assert record["scores"] == sample_record()["scores"]
     split = json.loads(texts["models/split.json"])
-    assert split["training"] == {"3fa9": "3fa9", "71c0": "71c0"}
-    assert "val_mean_dice 0.7500 on 1 validation cases" in texts["docs/README.md"]
+    assert split["trained_on"] == ["Kidneys"]
+    assert split["training"] == {"3fa9": "3fa9", "Kidneys/71c0": "71c0"}
+    assert "val_mean_dice 0.7500 on 1 validation case," in texts["docs/README.md"]
     assert "comes without weights" not in texts["docs/README.md"]
 
 

@@ -41,15 +41,41 @@ def test_half_of_the_volumes_are_mirrored_but_none_whose_classes_tell_sides(
 
 @pytest.mark.parametrize(
     "names",
-    [["lung_right", "lung_left"], ["kidney_left"], ["left atrium"], ["right"], ["liver", "LtKidney"], ["Kidney (R)"]],
+    [["lung_right", "lung_left"], ["kidney_left"], ["left atrium"], ["right"], ["liver", "LtKidney"], ["Kidney (R)"]]
+    + [[name] for name in ("LKidney", "RVentricle", "leftkidney", "kidneyleft", "LEFTKIDNEY", "hipright", "KidneyL")]
+    + [[name] for name in ("lh_hippocampus", "ctx-rh-cuneus", "Kidney Lft", "leftmost rib")],
 )
 def test_one_class_that_names_a_side_is_enough(names: list[str]) -> None:
     assert has_sides(["background", *names])
 
 
-@pytest.mark.parametrize("names", [["liver", "tumour"], ["bilateral lungs", "upright"], ["left and right lung"], []])
+@pytest.mark.parametrize(
+    "names",
+    [
+        *(["liver", "tumour"], ["bilateral lungs", "upright"], ["left and right lung"], []),
+        *(["cleft", "bright spot", "leftover tissue"], ["CTLung", "LGELesion", "RUL"]),
+    ],
+)
 def test_other_classes_tell_no_side(names: list[str]) -> None:
     assert not has_sides(["background", *names])
+
+
+@pytest.mark.parametrize(
+    ("classes", "told"),
+    [
+        ({"kidneys": KIDNEYS, "liver": LIVER}, ["Not mirrored, since a class tells a side: kidneys."]),
+        (KIDNEYS, ["No volume is mirrored, since a class tells a side."]),
+        (LIVER, []),
+    ],
+)
+def test_what_is_not_mirrored_is_said_once(
+    classes: dict[str, list[str]] | list[str], told: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    flip = RandFlipLeftRightd("image", classes)
+    for domain in ("kidneys", "kidneys") if isinstance(classes, dict) else ():
+        flip({"image": RAMP, "domain": domain})
+    assert caplog.messages == told
 
 
 def test_a_flag_that_is_none_is_refused() -> None:

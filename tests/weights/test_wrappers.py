@@ -117,6 +117,22 @@ def test_a_compiled_network_and_one_in_data_parallel_take_weights(teacher, stude
         assert_unchanged(student, teacher.state_dict())
 
 
+@pytest.mark.parametrize("wrap", [torch.compile, nn.DataParallel])
+def test_an_encoder_that_was_wrapped_inside_its_network_takes_and_gives_weights(wrap, teacher, student, tmp_path):
+    network = Holder(nn.Identity())
+    network.encoder = wrap(student)
+    assert load_encoder(network, saved(teacher, tmp_path / "encoder.pt")).share == 1
+    assert_unchanged(student, teacher.state_dict())
+    path = saved(nn.DataParallel(network), tmp_path / "model.pt")
+    inside = "_orig_mod" if wrap is torch.compile else "module"
+    assert any(name.startswith(f"module.encoder.{inside}.") for name in torch.load(path))
+    student.load_state_dict({name: torch.zeros_like(x) for name, x in student.state_dict().items()})
+    report = load_encoder(student, path)
+    assert_unchanged(student, teacher.state_dict())
+    assert report.share == 1
+    assert f"{inside} taken out of" in str(report)
+
+
 def test_a_name_that_the_network_has_itself_stays(tmp_path) -> None:
     network = nn.ModuleDict({"model": nn.Linear(2, 2), "module": nn.ModuleDict({"net": nn.Linear(2, 2)})})
     path = save({name: x + 1 for name, x in network.state_dict().items()}, tmp_path / "model.pt")
@@ -148,6 +164,8 @@ WRONG = {
     "too large": (lambda x: x.double() + 1e300, "values that are NaN or infinite in 2 entries"),
     "complex": (lambda x: x.to(torch.complex64), "complex numbers in 2 entries"),
     "integer": (lambda x: x.to(torch.int64), "int64 where the network has float32 in 2 entries"),
+    "sparse": (lambda x: x.to_sparse(), "sparse or nested tensors in 2 entries"),
+    "of 8 bits": (lambda x: x.to(torch.float8_e4m3fn), "float8_e4m3fn, whose scale is unknown, in 2 entries"),
     "truth values": (lambda x: x > 0, "bool where the network has float32 in 2 entries"),
 }
 
@@ -163,6 +181,16 @@ def test_values_that_no_trained_network_has_are_refused_and_change_nothing(wrong
     with pytest.raises(ValueError, match=f"{message}, the first of them conv1.weight") as error:
         load(student, save(state, tmp_path / "file.pt"))
     assert "\n" not in str(error.value)
+    assert_unchanged(student, before)
+
+
+@pytest.mark.parametrize("load", [load_encoder, load_checkpoint])
+def test_a_negative_variance_is_refused(load, teacher, student, tmp_path) -> None:
+    name = "layer2.0.bn1.running_var"
+    state = {**teacher.state_dict(), name: -teacher.state_dict()[name]}
+    before = copy_of(student)
+    with pytest.raises(ValueError, match=f"negative variances in 1 entry, the first of them {name}"):
+        load(student, save(state, tmp_path / "file.pt"))
     assert_unchanged(student, before)
 
 
