@@ -287,7 +287,7 @@ class TrainingCheckpoint:
                 step, losses = 0, []
         engine.go_on(epoch, step, losses, made)
         if epoch >= engine.state.max_epochs:
-            logger.info("Nothing is left to do: the run has its %d epochs; give it more by --epochs.", epoch)
+            logger.info("Nothing is left to do: the run has ended after epoch %d; give it more by --epochs.", epoch)
             engine.terminate(skip_completed=True)
             return
         name = self.evaluator.state.key_metric_name

@@ -120,6 +120,7 @@ except ValueError as error:
 """
 
 
+@pytest.mark.slow
 def test_of_several_processes_the_first_has_the_lock_and_all_end_where_it_gets_none(tmp_path: Path) -> None:
     script, run_dir = tmp_path / "process.py", tmp_path / "run"
     script.write_text(PROCESS)

@@ -83,7 +83,7 @@ def test_a_study_of_real_trainings_goes_on_where_it_was_stopped(run_study: RunSt
     (folders["1"] / "done.json").unlink()  # as if the study had been killed after the last epoch
     assert "2 trainings, 1 of them finished before" in run_study("run", *arguments)
     assert (folders["1"] / "done.json").is_file()
-    assert "Resumed after epoch 1" in (folders["1"] / "log.txt").read_text(encoding="utf-8")
+    assert "Nothing is left to do" in (folders["1"] / "log.txt").read_text(encoding="utf-8")
     assert {row["share"]: row["end"] for row in read_table(out / "study.csv")} == {
         share: row["end"] for share, row in rows.items()
     }
