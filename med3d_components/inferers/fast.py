@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from copy import deepcopy
 from itertools import pairwise
 from typing import Any, TypeVar
@@ -17,6 +18,8 @@ from med3d_components.utils import as_flag, check_finite
 from med3d_components.utils.precision import choose_precision
 
 __all__ = ["FastInferer", "fuse_batch_norm"]
+
+logger = logging.getLogger(__name__)
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -34,6 +37,8 @@ class FastInferer(Inferer):
     :func:`fuse_batch_norm`. The copy is made anew at each call, so that it has the weights of the moment; that takes
     far less time than a scan. On a CPU it also keeps channels last in memory, which its convolutions are fast with in
     bfloat16 and float32. What cannot be fused runs as it is: TorchScript, plain functions, networks in training mode.
+
+    In fp16 a network that has learnt little may give numbers beyond 65504 for a scan, which is computed in float32 then.
 
     Args:
         inferer: the inferer to run.
@@ -71,10 +76,14 @@ class FastInferer(Inferer):
         reduced = dtype is not torch.float32 and not thin
         with torch.autocast(inputs.device.type, dtype=dtype if reduced else None, enabled=reduced):
             result = self.inferer(inputs, network, *args, **kwargs).float()
-        if not getattr(network, "training", False):  # there the loss is looked at
-            volumes = result.as_tensor() if isinstance(result, MetaTensor) else result
-            for index, volume in enumerate(volumes):
-                check_finite(f"What the network gives for {volume_name(inputs, index)}", volume)
+        if getattr(network, "training", False):  # where the loss is looked at
+            return result
+        if reduced and dtype is torch.float16 and not torch.isfinite(result).all():
+            logger.info("Numbers of %s are beyond those of fp16; it is computed in float32.", volume_name(inputs, 0))
+            result = self.inferer(inputs, network, *args, **kwargs).float()
+        volumes = result.as_tensor() if isinstance(result, MetaTensor) else result
+        for index, volume in enumerate(volumes):
+            check_finite(f"What the network gives for {volume_name(inputs, index)}", volume)
         return result
 
 

@@ -120,3 +120,13 @@ def test_an_output_that_is_no_number_is_an_error_but_in_training(wrong: float) -
         with pytest.raises(ValueError, match=f"What the network gives for {name} is NaN or infinite: the weights"):
             fast(image, given)
     assert not fast(IMAGE, given.train()).isfinite().all()
+
+
+def test_numbers_beyond_those_of_fp16_are_computed_in_float32(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    network = nn.Conv3d(1, 1, 1, bias=False).eval()
+    nn.init.constant_(network.weight, 1e5)
+    image = torch.full((1, 1, 4, 4, 4), 10.0)
+    result = FastInferer(SimpleInferer(), precision="fp16")(image, network)
+    assert torch.equal(result, torch.full_like(image, 1e6))
+    assert "beyond those of fp16; it is computed in float32" in caplog.text
