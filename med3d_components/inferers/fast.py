@@ -38,7 +38,7 @@ class FastInferer(Inferer):
     far less time than a scan. On a CPU it also keeps channels last in memory, which its convolutions are fast with in
     bfloat16 and float32. What cannot be fused runs as it is: TorchScript, plain functions, networks in training mode.
 
-    In fp16 a network that has learnt little may give numbers beyond 65504 for a scan, which is computed in float32 then.
+    In fp16 a network that has learnt little may give numbers beyond 65504 for a scan; it is computed in float32 then.
 
     Args:
         inferer: the inferer to run.

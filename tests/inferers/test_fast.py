@@ -127,6 +127,7 @@ def test_numbers_beyond_those_of_fp16_are_computed_in_float32(caplog: pytest.Log
     network = nn.Conv3d(1, 1, 1, bias=False).eval()
     nn.init.constant_(network.weight, 1e5)
     image = torch.full((1, 1, 4, 4, 4), 10.0)
-    result = FastInferer(SimpleInferer(), precision="fp16")(image, network)
+    with torch.no_grad():
+        result = FastInferer(SimpleInferer(), precision="fp16")(image, network)
     assert torch.equal(result, torch.full_like(image, 1e6))
     assert "beyond those of fp16; it is computed in float32" in caplog.text
