@@ -349,7 +349,7 @@ def test_nothing_left_to_do_is_said(tmp_path: Path, caplog: pytest.LogCaptureFix
     before = read(tmp_path)
     caplog.set_level("INFO")
     train(tmp_path, epochs=1, resume=True)
-    assert "Nothing is left to do: the run has its 1 epochs; give it more by --epochs." in caplog.messages
+    assert "Nothing is left to do: the run has ended after epoch 1; give it more by --epochs." in caplog.messages
     assert same(read(tmp_path), before)
 
 
