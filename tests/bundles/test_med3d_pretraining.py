@@ -23,6 +23,7 @@ from med3d_components.networks import build_network
 from med3d_components.utils import write_json
 from tests.bundles.workflow import read_config
 from tests.conftest import ROOT, MakeDomain, RunBundle
+from tests.handlers.tiny_training import same
 
 SOURCE = ROOT / "bundles" / "med3d_pretraining"
 
@@ -49,16 +50,6 @@ def configs(bundle: Path, *names: str) -> str:
 def read(path: Path) -> dict[str, torch.Tensor]:
     content: dict[str, torch.Tensor] = torch.load(path, weights_only=True)
     return content
-
-
-def same(one: Any, two: Any) -> bool:
-    if isinstance(one, torch.Tensor):
-        return torch.equal(one, two)
-    if isinstance(one, dict):
-        return one.keys() == two.keys() and all(same(one[key], two[key]) for key in one)
-    if isinstance(one, list):
-        return len(one) == len(two) and all(map(same, one, two))
-    return bool(one == two)
 
 
 def without_times(path: Path) -> list[dict[str, str]]:

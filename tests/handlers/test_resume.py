@@ -1,293 +1,35 @@
-"""Trainings that are interrupted by real signals and go on end as those that were not."""
+"""What a training that goes on takes, refuses and leaves."""
 
 from __future__ import annotations
 
 import json
 import math
-import os
-import signal
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import pytest
 import torch
 from ignite.engine import Events
-from ignite.metrics import Average
-from monai.data import DataLoader, Dataset
-from monai.engines import SupervisedEvaluator
-from monai.engines.utils import IterationEvents
-from monai.handlers import LrScheduleHandler
-from torch import nn
 
-from med3d_components.data import DomainBatchSampler
-from med3d_components.engines import PrecisionTrainer, parameter_groups, polynomial_schedule
+from med3d_components.engines import PrecisionTrainer, polynomial_schedule
 from med3d_components.handlers import (
-    EarlyStop,
     EncoderFreezer,
-    EpochSeeder,
-    Interruption,
     TrainingCheckpoint,
-    Validation,
 )
 from med3d_components.utils import check_finite
-
-CASES, STEPS = 7, 4  # of two each, the last of one
-SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGINT") if hasattr(signal, name)]
-
-
-class Encoder(nn.Sequential):
-    """Draws, and has statistics."""
-
-    settings: Mapping[str, Any] = MappingProxyType({"depth": 1})
-
-    def __init__(self) -> None:
-        super().__init__(nn.Conv3d(1, 4, 3, padding=1), nn.BatchNorm3d(4), nn.Dropout(0.5))
-
-
-class Network(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.encoder, self.head = Encoder(), nn.Conv3d(4, 1, 1)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.head(self.encoder(x))  # type: ignore[no-any-return]
-
-
-class Scans(Dataset):
-    """Augments by the seed of the draw, as ScanDataset does."""
-
-    def __getitem__(self, index: Any) -> dict[str, torch.Tensor]:
-        case, seed = index
-        image = torch.rand(1, 4, 4, 4, generator=torch.Generator().manual_seed(seed)) + case
-        return {"image": image, "label": image.sin()}
-
-
-def score(output: Mapping[str, torch.Tensor]) -> float:
-    return -float((output["pred"] - output["label"]).square().mean())
-
-
-def train(
-    folder: Path,
-    epochs: int = 3,
-    stop: int = 0,
-    by: int = signal.SIGTERM,
-    while_validating: int = 0,
-    resume: bool = False,
-    workers: int = 0,
-    accumulation: int = 1,
-    batch_size: int = 2,
-    rate: float = 0.1,
-    freeze: int = 0,
-    val_interval: int = 1,
-    patience: int = 0,
-    output: Callable[[Any], Any] = score,
-    watch: Callable[[PrecisionTrainer], None] = lambda trainer: None,
-    **arguments: Any,
-) -> PrecisionTrainer:
-    """Train; the signal comes in step ``stop``, or in the validation of epoch ``while_validating``."""
-    torch.manual_seed(0)
-    network = Network()
-    data = Scans([{"domain": "x"}] * CASES)
-    sampler = DomainBatchSampler(data, batch_size)
-    optimizer = torch.optim.Adam(parameter_groups(network, rate, 2))
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: polynomial_schedule(epoch, epochs))
-    held = [{"image": torch.full((1, 1, 4, 4, 4), 0.5), "label": torch.full((1, 1, 4, 4, 4), 0.3)}] * 2
-    evaluator = SupervisedEvaluator(
-        "cpu", held, network, key_val_metric={"score": Average(output_transform=output)}, decollate=False
-    )
-    options = {"learning_rate": rate, "epochs": epochs, "batch_size": batch_size, "seed": 0, "num_workers": workers}
-    options |= {"patience": patience, "keep": arguments.get("keep", "best"), **arguments.pop("options", {})}
-    trainer = PrecisionTrainer(
-        "float32",
-        device="cpu",
-        max_epochs=epochs,
-        train_data_loader=DataLoader(data, batch_sampler=sampler, num_workers=workers),
-        network=network,
-        optimizer=optimizer,
-        loss_function=nn.MSELoss(),
-        accumulation_steps=accumulation,
-        optim_set_to_none=True,
-        decollate=False,
-        train_handlers=[
-            EpochSeeder(sampler, network),
-            EncoderFreezer(network, freeze),
-            LrScheduleHandler(schedule, print_lr=False),
-            Validation(val_interval, evaluator),
-            TrainingCheckpoint(
-                folder / "models", folder, network, optimizer, schedule, evaluator,
-                {"bundle": "tiny", "trained_on": ["x"]}, resume, options, **arguments,
-            ),
-            EarlyStop(evaluator, patience),
-            Interruption(evaluator),
-        ],
-    )  # fmt: skip
-
-    def send() -> None:
-        if stop and trainer.state.iteration == stop:
-            signal.raise_signal(by)
-
-    def send_validating() -> None:
-        if while_validating and trainer.state.epoch == while_validating:
-            signal.raise_signal(by)
-
-    trainer.add_event_handler(IterationEvents.FORWARD_COMPLETED, send)
-    evaluator.add_event_handler(Events.ITERATION_STARTED, send_validating)
-    watch(trainer)
-    trainer.run()
-    return trainer
-
-
-def interrupted(code: int, folder: Path, **arguments: Any) -> None:
-    with pytest.raises(SystemExit) as ended:
-        train(folder, **arguments)
-    assert ended.value.code == code
-
-
-def read(folder: Path, name: str = "last") -> dict[str, Any]:
-    place = "models" if name == "model" else "checkpoints"
-    content: dict[str, Any] = torch.load(folder / place / f"{name}.pt", weights_only=True)
-    return content
-
-
-def same(one: Any, two: Any) -> bool:
-    if isinstance(one, torch.Tensor):
-        return torch.equal(one, two)
-    if isinstance(one, dict):
-        return one.keys() == two.keys() and all(same(one[key], two[key]) for key in one)
-    if isinstance(one, list):
-        return len(one) == len(two) and all(map(same, one, two))
-    return bool(one == two)
-
-
-def assert_equal_runs(one: Path, two: Path) -> None:
-    last, other = read(one), read(two)
-    for content in (last, other):
-        del content["options"]["num_workers"]
-    assert same(last, other)
-    assert same(read(one, "model"), read(two, "model"))
-    assert same(read(one, "encoder"), read(two, "encoder"))
-
-
-@pytest.mark.parametrize(("accumulation", "stops"), [(1, {2: 2, 4: 4, 5: 5, 8: 8, 12: 12}), (3, {2: 3, 4: 4, 6: 7})])
-def test_a_training_that_is_interrupted_at_any_step_goes_on_bit_equal(
-    tmp_path: Path, accumulation: int, stops: dict[int, int]
-) -> None:
-    train(tmp_path / "whole", accumulation=accumulation)
-    for stop, moved in stops.items():  # at the end of a group of steps whose gradients are added up
-        folder = tmp_path / str(stop)
-        interrupted(143, folder, stop=stop, accumulation=accumulation)
-        last = read(folder)
-        assert last["epoch"] * STEPS + last["step"] == moved
-        assert len(last["losses"]) == last["step"]
-        trainer = train(folder, resume=True, accumulation=accumulation)
-        assert trainer.state.iteration == 3 * STEPS
-        assert_equal_runs(folder, tmp_path / "whole")
-
-
-def test_workers_prepare_the_same_steps_after_a_resume(tmp_path: Path) -> None:
-    train(tmp_path / "whole")
-    for stop in (3, 4, 6):
-        interrupted(143, tmp_path / str(stop), stop=stop, workers=2)
-        train(tmp_path / str(stop), resume=True, workers=2)
-        assert_equal_runs(tmp_path / str(stop), tmp_path / "whole")
-
-
-@pytest.mark.parametrize("epoch", [1, 3])
-def test_a_training_that_is_interrupted_while_validating_validates_again(tmp_path: Path, epoch: int) -> None:
-    train(tmp_path / "whole")
-    interrupted(130, tmp_path / "cut", while_validating=epoch, by=signal.SIGINT)
-    assert (read(tmp_path / "cut")["epoch"], read(tmp_path / "cut")["step"]) == (epoch - 1, STEPS)
-    train(tmp_path / "cut", resume=True)
-    assert_equal_runs(tmp_path / "cut", tmp_path / "whole")
-
-
-def test_a_signal_after_the_last_step_of_an_epoch_does_not_wait_for_its_validation(tmp_path: Path) -> None:
-    def send(trainer: PrecisionTrainer) -> None:
-        trainer.add_event_handler(Events.ITERATION_COMPLETED(once=STEPS), lambda: signal.raise_signal(signal.SIGTERM))
-
-    train(tmp_path / "whole")
-    interrupted(143, tmp_path / "cut", watch=send)
-    assert (read(tmp_path / "cut")["epoch"], read(tmp_path / "cut")["step"]) == (0, STEPS)
-    train(tmp_path / "cut", resume=True)
-    assert_equal_runs(tmp_path / "cut", tmp_path / "whole")
-
-
-@pytest.mark.parametrize("number", SIGNALS)
-def test_a_signal_ends_with_one_line_and_its_code_and_leaves_no_handler(
-    number: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    before = [signal.getsignal(each) for each in SIGNALS]
-    interrupted(128 + number, tmp_path, stop=2, by=number)
-    assert [signal.getsignal(each) for each in SIGNALS] == before
-    name = signal.Signals(number).name
-    assert capsys.readouterr().err == (
-        f"\ninterrupted ({name}), saved in epoch 1, after step 2 of 4; "
-        "go on with: the same command with --resume true\n"
-    )
-
-
-def test_before_the_first_step_nothing_is_written_and_an_earlier_run_stays(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    train(tmp_path, epochs=1)
-    before = read(tmp_path)
-    interrupted(143, tmp_path, stop=1)
-    assert "before the first step, so nothing was written" in capsys.readouterr().err
-    assert same(read(tmp_path), before)
-    assert not (tmp_path / "checkpoints" / "previous").exists()
-
-
-def test_a_second_ctrl_c_ends_at_once_and_leaves_what_was_saved(tmp_path: Path) -> None:
-    def press(trainer: PrecisionTrainer) -> None:
-        @trainer.on(IterationEvents.BACKWARD_COMPLETED)
-        def again() -> None:
-            if trainer.state.iteration == 6:
-                signal.raise_signal(signal.SIGINT)
-
-    with pytest.raises(KeyboardInterrupt):
-        train(tmp_path, stop=6, by=signal.SIGINT, watch=press, checkpoint_minutes=0)
-    assert (read(tmp_path)["epoch"], read(tmp_path)["step"]) == (1, 0)
-
-
-def test_a_forked_worker_leaves_signals_to_the_training(tmp_path: Path) -> None:
-    seen: list[int] = []
-
-    def fork(trainer: PrecisionTrainer) -> None:
-        def child() -> None:
-            if pid := os.fork():
-                seen.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-                return
-            signal.raise_signal(signal.SIGINT)
-            signal.raise_signal(signal.SIGTERM)
-            os._exit(3)
-
-        trainer.add_event_handler(Events.ITERATION_COMPLETED(once=2), child)
-
-    train(tmp_path, epochs=1, watch=fork)
-    assert seen == [3]
-
-
-def test_the_state_is_written_when_its_minutes_have_passed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seconds, written = [0.0], []
-    monkeypatch.setattr("med3d_components.handlers.checkpoint.time.monotonic", lambda: seconds[0])
-    keep = TrainingCheckpoint.write
-
-    def write(self: TrainingCheckpoint, engine: PrecisionTrainer) -> None:
-        before = self.written
-        keep(self, engine)
-        if self.written != before:
-            written.append(self.written)
-
-    def pass_time(trainer: PrecisionTrainer) -> None:
-        trainer.add_event_handler(Events.ITERATION_STARTED, lambda: seconds.append(seconds.pop() + 60))
-
-    monkeypatch.setattr(TrainingCheckpoint, "write", write)
-    for minutes, expected in ((5, [(1, 0), (2, 1), (3, 0)]), (100, [(1, 0), (3, 0)]), (0, [(1, 0), (2, 0), (3, 0)])):
-        written.clear()
-        train(tmp_path, watch=pass_time, checkpoint_minutes=minutes)
-        assert written == expected
+from tests.handlers.tiny_training import (
+    CASES,
+    STEPS,
+    Network,
+    assert_equal_runs,
+    die_in,
+    files,
+    interrupted,
+    read,
+    same,
+    scored,
+    train,
+)
 
 
 def test_a_changed_rate_is_taken_and_said_and_a_finished_run_learns_in_its_next_epoch(
@@ -467,10 +209,6 @@ def test_the_split_stands_beside_the_model_and_in_its_encoder(tmp_path: Path) ->
     assert (tmp_path / "checkpoints" / "previous" / "1" / "split.json").is_file()
 
 
-def files(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
 @pytest.mark.parametrize("epochs", [2, 1])
 def test_a_run_that_has_its_epochs_changes_no_file_and_takes_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, epochs: int
@@ -503,15 +241,6 @@ def test_a_run_that_ended_for_lack_of_patience_is_left_as_it_is(
     train(tmp_path, **arguments, keep="last", resume=True)
     assert files(tmp_path) == before
     assert "Not taken, since no epoch follows: keep." in caplog.messages
-
-
-def scored(*by_epoch: float) -> Callable[[Any], float]:
-    each = iter([value for value in by_epoch for _ in range(2)])
-    return lambda output: next(each)
-
-
-def die_in(step: int) -> Callable[[PrecisionTrainer], None]:
-    return lambda trainer: trainer.add_event_handler(Events.ITERATION_STARTED(once=step), lambda: 1 / 0) and None
 
 
 def test_the_last_network_is_not_taken_for_the_best_after_a_kill(
