@@ -6,8 +6,6 @@ import json
 import locale
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -15,6 +13,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+
+from tests.warm_python import run_module
 
 ROOT = Path(__file__).parents[1]
 BUNDLES = sorted(path.parents[1] for path in ROOT.glob("bundles/*/configs/metadata.json"))
@@ -81,13 +81,8 @@ def run_bundle() -> RunBundle:
     """Run ``python -m monai.bundle`` in a process of its own and return what it printed."""
 
     def run(*arguments: object, cwd: Path = ROOT, fails: bool = False) -> str:
-        command = [sys.executable, "-m", "monai.bundle", *map(str, arguments)]
-        # One thread: the tests' networks are too small to gain from more.
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""}
-        # Named, since the locale's encoding is no longer that of Python once ITK is imported.
-        done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, encoding="utf-8", check=False)
-        output = done.stdout + done.stderr
-        assert (done.returncode != 0) == fails, output
-        return output
+        done = run_module("monai.bundle", *arguments, folder=cwd)
+        assert (done.returncode != 0) == fails, done.stdout
+        return done.stdout
 
     return run

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import re
 import resource
 import shutil
 import subprocess
-import sys
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +18,7 @@ import pytest
 from med3d_components.utils import write_json
 from tests.bundles.workflow import configs, copy_bundle, leave_model
 from tests.conftest import ROOT, write_domain
+from tests.warm_python import run_module
 
 
 class Mistake(NamedTuple):
@@ -202,17 +199,12 @@ def run(mistake: Mistake, place: Workplace) -> subprocess.CompletedProcess[str]:
     options = {"--dataset_dir": str(place.data if mistake.run_id == "training" else place.data / "imagesTr")}
     typed = [part.format(data=place.data, work=place.work) for part in mistake.typed]
     options |= dict(zip(typed[::2], typed[1::2], strict=True))
-    command = [sys.executable, "-m", "monai.bundle", "run", mistake.run_id, "--config_file", files]
-    limit: Callable[[], None] | None = None
+    command = ["run", mistake.run_id, "--config_file", files]
     if mistake.limit:
-        kind, most = mistake.limit
-        limit = partial(resource.setrlimit, kind, (most, most))
         # A training that gets as far as its checkpoint writes into the folder of the test alone.
         options |= {"--run_dir": str(place.work / "limited")}
-    return subprocess.run(
-        [*command, *(part for option in options.items() for part in option)],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", preexec_fn=limit, check=False,
-    )  # fmt: skip
+    command += [part for option in options.items() for part in option]
+    return run_module("monai.bundle", *command, folder=ROOT, limit=mistake.limit)
 
 
 def check(mistake: Mistake, place: Workplace) -> None:
@@ -240,11 +232,9 @@ def test_every_mistake_ends_in_one_line_and_changes_nothing(name: str, place: Wo
 def test_null_digits_and_home_work_on_the_command_line(place: Workplace, tmp_path: Path) -> None:
     shutil.copytree(place.data / "imagesTr", tmp_path / "2024")
     settings = json.loads((place.bundle / "models" / "settings.json").read_text(encoding="utf-8"))
-    command = [sys.executable, "-m", "monai.bundle", "run", "inference", "--config_file"]
-    command += [str(place.bundle / "configs" / "inference.json"), "--dataset_dir", "2024", "--components", "null"]
-    command += ["--output_dir", "~/masks"]
-    environment = {**os.environ, "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8", check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    command = ["run", "inference", "--config_file", place.bundle / "configs" / "inference.json"]
+    command += ["--dataset_dir", "2024", "--components", "null", "--output_dir", "~/masks"]
+    done = run_module("monai.bundle", *command, folder=tmp_path, environment={"HOME": str(tmp_path)})
+    assert done.returncode == 0, done.stdout
     assert len(list((tmp_path / "masks").glob("*_seg.nii.gz"))) == 4
     assert settings["classes"] == ["background", "class 1"]

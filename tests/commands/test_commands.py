@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from med3d_components.utils import run_commands
 from scripts.commands.pack_bundles import pack_bundle
 from tests.bundles.workflow import copy_bundle, leave_model, read_table, write_data
 from tests.conftest import ROOT
+from tests.warm_python import run_module
 
 
 @pytest.fixture(scope="module")
@@ -102,10 +101,9 @@ def test_a_bundle_that_is_not_there_and_a_zip_without_a_place_for_results_are_re
 
 
 def run(*arguments: object) -> tuple[int, str]:
-    """Run the command line; return its exit code and its last line of output or, if it failed, of errors."""
-    command = [sys.executable, "-m", "med3d_components", *map(str, arguments)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
-    return done.returncode, (done.stderr if done.returncode else done.stdout).splitlines()[-1]
+    """Run the command line; return its exit code and its last line."""
+    done = run_module("med3d_components", *arguments, folder=ROOT)
+    return done.returncode, done.stdout.splitlines()[-1]
 
 
 def test_the_command_line_ends_in_one_line_and_exit_code_1(tmp_path: Path) -> None:
