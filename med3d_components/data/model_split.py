@@ -1,33 +1,27 @@
-"""What the cases of a folder are for a model, by its ``split.json``: see :mod:`med3d_components.data.split_file`.
+"""Which cases train and validate, and which a model is scored on, by its ``split.json``.
 
-A digest tells a case again in a copy, in a grown folder and under another name; the image's part of it tells a scan
-again whose label was corrected.
+For the file see :mod:`med3d_components.data.split_file`, for how cases are told again
+:mod:`med3d_components.data.case_sets`.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from med3d_components.data.digests import image_digests
+from med3d_components.data.case_sets import REPLACED, case_sets, marks, match_cases, names_count, some_names, told_by
 from med3d_components.data.scan import Place
 from med3d_components.data.split_file import FILE, PARTS, Digests, Split, inherit, read_split, split_of
 from med3d_components.utils import as_flag
 from med3d_components.utils.options import check_value
 
-__all__ = ["Division", "ModelSplit", "SplitList", "case_sets"]
+__all__ = ["Division", "ModelSplit", "SplitList"]
 
 logger = logging.getLogger(__name__)
-
-NAMED = 5
-"""How many cases a line names."""
-REPLACED = " (changed)"
-"""Ends the set of a case whose image or label is another than in the training."""
 
 
 @dataclass(frozen=True)
@@ -136,9 +130,9 @@ class ModelSplit:
             return Division([], list(digests), dict.fromkeys(digests, "unknown"))
         sets = case_sets(self.known, digests, trained_on, patients)
         before = {**self.known["validation"], **self.known["training"]}
-        told = _told_by(before)
+        told = told_by(before)
         chosen_on = frozenset().union(*(told[case] for case in self.known["validation"]))
-        validating = {case for case in digests if _marks(digests[case]) & chosen_on}
+        validating = {case for case in digests if marks(digests[case]) & chosen_on}
         scored = [case for case in digests if self._wants(sets[case], case in validating)]
         # Where names counted, these would be changed ones.
         namesakes = [case for case in digests if sets[case] == "new" and case in before]
@@ -187,7 +181,7 @@ class ModelSplit:
             logger.warning(
                 "No scan of the folder is one of the model's by its content, but these have the names of some: %s. If "
                 "they are the same scans, saved anew, they trained or chose the model, and their scores are no test.",
-                _some_names(namesakes),
+                some_names(namesakes),
             )
         taken = set(scored)
         for name, what in (
@@ -202,32 +196,32 @@ class ModelSplit:
                 ([case for case in of_set if case not in taken], "not scored"),
             ):
                 if cases:
-                    logger.warning("%s, %s: %s.", what, how, _some_names(cases))
+                    logger.warning("%s, %s: %s.", what, how, some_names(cases))
         if "training" not in sets.values():
             logger.warning("None of the model's training cases is there, so no baseline is fitted to them.")
 
     def _go_on(self, digests: Digests, trained_on: Sequence[str], folder: Place) -> Division:
         known: Split = self.known or {}
         before = {**known["validation"], **known["training"]}
-        found = _match(before, digests, _names_count(known["trained_on"], before, digests, trained_on))
+        found = match_cases(before, digests, names_count(known["trained_on"], before, digests, trained_on))
         if missing := [case for case in before if case not in found]:
             raise ValueError(
-                f"{folder} lacks {_some_names(missing)}, which the run that is resumed or replayed trains or validates "
+                f"{folder} lacks {some_names(missing)}, which the run that is resumed or replayed trains or validates "
                 "on; put them back, or start a new training without --resume."
             )
-        told = _told_by(before)
+        told = told_by(before)
         used = set(found.values())
         if new := [case for case in digests if case not in used]:
             logger.warning(
                 "New since the run began, and left out: %s; start a new training to use them.",
-                _some_names(new),
+                some_names(new),
             )
         renamed = [f"{case} as {found[case]}" for case in before if found[case] != case]
         if renamed:
-            logger.info("Found by their content: %s.", _some_names(renamed))
+            logger.info("Found by their content: %s.", some_names(renamed))
         if changed := [found[case] for case in before if digests[found[case]] != before[case]]:
-            logger.warning("Changed since the run began: %s.", _some_names(changed))
-        replaced = {case: before[case] for case in known["training"] if not _marks(digests[found[case]]) & told[case]}
+            logger.warning("Changed since the run began: %s.", some_names(changed))
+        replaced = {case: before[case] for case in known["training"] if not marks(digests[found[case]]) & told[case]}
         training, validation = ([found[case] for case in known[part]] for part in PARTS)
         return Division(training, validation, replaced=replaced)
 
@@ -289,129 +283,6 @@ class SplitList:
             logger.warning(
                 "To validate, but trained on by a model that this training starts from: %s. Their scores are no "
                 "independent test, and evaluating leaves them out.",
-                _some_names(seen),
+                some_names(seen),
             )
         return {"trained_on": names, **parts, "ancestors": ancestors}
-
-
-def case_sets(
-    split: Split, digests: Digests, trained_on: Sequence[str], patients: Digests | None = None
-) -> dict[str, str]:
-    """Return what each case of a folder was for a model, see :class:`Division`.
-
-    A case is told by its images. A name tells something only where the folder has the name of the data set or shares a
-    case with it: there is a ``case_001`` in many sets.
-
-    Args:
-        split: of the model.
-        digests: of the folder's cases.
-        trained_on: names of the data sets in the folder.
-        patients: of cases: all of one count as trained on if one does.
-
-    Example:
-        >>> split = {"trained_on": ["a"], "training": {"1": "0a.ff"}, "validation": {"2": "0b.ff"}, "ancestors": {}}
-        >>> case_sets(split, {"1": "0a.ee", "2": "0b.ff", "3": "0c.ff", "4": "0a.ff"}, ["a_v2"])
-        {'1': 'training (changed)', '2': 'validation', '3': 'new', '4': 'training'}
-    """
-    parts = {part: split[part] for part in PARTS}
-    content = {part: set(cases.values()) for part, cases in parts.items()}
-    before = {**split["validation"], **split["training"]}
-    told = _told_by(before)
-    images = {part: frozenset().union(*(told[case] for case in cases)) for part, cases in parts.items()}
-    named = _names_count(split["trained_on"], before, digests, trained_on)
-    ancestors: set[str] = set()
-    for name, cases in split["ancestors"].items():
-        seen = frozenset().union(*_told_by(cases).values())
-        by_name = _names_count([name], cases, digests, trained_on)
-        short = {case: case.removeprefix(f"{name}/") for case in digests}
-        ancestors |= {case for case in digests if _marks(digests[case]) & seen or (by_name and short[case] in cases)}
-
-    def find(case: str) -> str:
-        digest = digests[case]
-        for part in ("training", "ancestor", "validation"):
-            if part == "ancestor":
-                if case in ancestors:
-                    return part
-            elif _marks(digest) & images[part]:
-                return part + (REPLACED if case in parts[part] and digest not in content[part] else "")
-        return next((part + REPLACED for part in PARTS if named and case in parts[part]), "new")
-
-    sets = {case: find(case) for case in digests}
-    for part in ("training", "ancestor"):
-        trained = {patient for case, patient in (patients or {}).items() if sets[case].startswith(part)}
-        for case, patient in (patients or {}).items():
-            if patient in trained and not sets[case].startswith(("training", "ancestor")):
-                sets[case] = part
-    return sets
-
-
-def _some_names(cases: Sequence[str]) -> str:
-    """Return how many cases there are, and the names of the first.
-
-    Example:
-        >>> _some_names(["a"]), _some_names(["a", "b", "c", "d", "e", "f"])
-        ('1 case (a)', '6 cases (a, b, c, d, e, ...)')
-    """
-    more = ", ..." if len(cases) > NAMED else ""
-    return f"{len(cases)} case{'s' * (len(cases) != 1)} ({', '.join(cases[:NAMED])}{more})"
-
-
-def _names_count(names: Iterable[str], before: Digests, digests: Digests, trained_on: Sequence[str]) -> bool:
-    """Tell whether equal names mean the same case: in the same data set, or where one case at least is the same."""
-    return bool(set(names) & set(trained_on)) or _share_a_case(before, digests)
-
-
-def _share_a_case(before: Digests, digests: Digests) -> bool:
-    told = frozenset().union(*_told_by(before).values())
-    return any(_marks(digest) & told for digest in digests.values())
-
-
-def _marks(digest: str) -> frozenset[str]:
-    """Return what a case may be told by: each of its images, and all of them."""
-    return image_digests(digest) | {digest.partition(".")[0]}
-
-
-def _told_by(cases: Digests) -> dict[str, frozenset[str]]:
-    """Return by which images each case is told from the others: those of its own, or all together if it has none.
-
-    An image that several cases share, such as an empty channel, tells nothing; a scan with several nodules does.
-
-    Example:
-        >>> {case: sorted(told) for case, told in _told_by({"1": "0a+00.ff", "2": "0b+00.ff", "3": "0c.ff"}).items()}
-        {'1': ['0a'], '2': ['0b'], '3': ['0c']}
-        >>> {case: sorted(told) for case, told in _told_by({"1": "0a+0b", "2": "0a+0b"}).items()}
-        {'1': ['0a+0b'], '2': ['0a+0b']}
-    """
-    count = Counter(image for digest in cases.values() for image in image_digests(digest))
-    return {
-        case: frozenset(image for image in image_digests(digest) if count[image] == 1)
-        or frozenset([digest.partition(".")[0]])
-        for case, digest in cases.items()
-    }
-
-
-def _match(before: Digests, digests: Digests, names_count: bool) -> dict[str, str]:
-    """Return the cases of a split as they are called in a folder.
-
-    By name and content first, then by content, then by the image alone, and last by a name that counts.
-    """
-    found: dict[str, str] = {}
-    free = dict(digests)
-
-    def take(case: str, there: str) -> None:
-        found[case] = there
-        del free[there]
-
-    parts: tuple[Callable[[str], Any], ...] = (str, image_digests)
-    for part in parts:
-        for case, digest in before.items():
-            if case not in found and case in free and part(free[case]) == part(digest):
-                take(case, case)
-        for case, digest in before.items():
-            others = (there for there, each in free.items() if part(each) == part(digest))
-            if case not in found and (there := next(others, None)) is not None:
-                take(case, there)
-    for case in before if names_count else ():
-        if case not in found and case in free:
-            take(case, case)
-    return found

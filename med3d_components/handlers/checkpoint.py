@@ -26,21 +26,15 @@ from typing import Any
 import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
-from torch import nn
 
 from med3d_components.data.split_file import without_names
 from med3d_components.engines import PrecisionTrainer
+from med3d_components.handlers.resume import find_best, find_changes, find_place
 from med3d_components.utils import as_flag, atomic_path, move_aside, write_json
-from med3d_components.utils.options import OPTIONS
-from med3d_components.utils.resolved import changed_ids
-from med3d_components.weights import load_checkpoint
 
-__all__ = ["StrictCheckpointLoader", "TrainingCheckpoint"]
+__all__ = ["TrainingCheckpoint"]
 
 logger = logging.getLogger(__name__)
-
-OF_THE_DATA = ("trained_on", "volumes_ml")
-"""Settings that may change in a resume: the split tells the cases again in a folder that was renamed or corrected."""
 
 
 class TrainingCheckpoint:
@@ -160,13 +154,25 @@ class TrainingCheckpoint:
             raise FileNotFoundError(f"{self.last} does not exist, so there is nothing to resume; leave out --resume.")
         state = torch.load(self.last, map_location="cpu", weights_only=True)
         epoch, step = state["epoch"], state.get("step", 0)
-        self._warn_of_split()
-        self._compare(state, engine)
+        if self.split is not None and not self.split_file.is_file():
+            logger.warning(
+                "%s does not exist: the cases of the resumed run were drawn by their names again.", self.split_file
+            )
+        now = {"settings": self.settings, "options": self.options, "config": self.config}
+        self.changes = find_changes(self.last, state, **now)
+        if self.changes:
+            self.resumed = {**state, **now}
+        chosen, precision = state.get("precision"), engine.precision
+        if chosen not in (None, precision.name):
+            line = f"The run so far was in {chosen}; it goes on in {precision.name} ({precision.reason})."
+            self.changes.setdefault("precision", line)
         self.network.load_state_dict(state["network"])
         self._load_optimizer(state["optimizer"], epoch)
         if engine.scaler is not None and "scaler" in state:
             engine.scaler.load_state_dict(state["scaler"])
-        self.best = self._find_best(state)
+        self.best = dict(state["best"])
+        if not self.keep_last and self.model.is_file() and self.encoder.is_file():
+            self.best = find_best(self.best, self.model, self.encoder)
         self.evaluator.state.best_metric = self.best["score"]
         self.evaluator.state.best_metric_epoch = self.best["epoch"]
         self.validated = self.evaluator.state.epoch = state.get("validated", 0)
@@ -195,48 +201,6 @@ class TrainingCheckpoint:
             self._save_model(engine)
         self.resumed = {}
 
-    def _warn_of_split(self) -> None:
-        if self.split is not None and not self.split_file.is_file():
-            logger.warning(
-                "%s does not exist: the cases of the resumed run were drawn by their names again.", self.split_file
-            )
-
-    def _compare(self, state: Mapping[str, Any], engine: PrecisionTrainer) -> None:
-        """Refuse what a resume cannot change, and tell of what it takes."""
-        before = state.get("options", {})
-        if not before:
-            logger.info("%s does not tell the options of its run, so changes of them are not seen.", self.last)
-        changed = {
-            name: f"{name} was {before[name]} and is now {value}"
-            for name, value in self.options.items()
-            if name in before and before[name] != value
-        }
-        refused = [text for name, text in changed.items() if OPTIONS[name].resume == "refused"]
-        # What follows from an option that is taken is no reason to refuse.
-        refused += [
-            f"{key} is another one"
-            for key, value in self.settings.items()
-            if not refused and key not in (*changed, *OF_THE_DATA) and state["settings"].get(key) != value
-        ]
-        if refused:
-            raise ValueError(
-                f"{self.last} was made with other settings: {'; '.join(refused)}. "
-                "Resume with the values of that run, or start a new one without --resume."
-            )
-        step = state.get("step", 0)
-        taken = f": taken from epoch {state['epoch'] + (2 if step and step == state.get('steps') else 1)} on."
-        self.changes = {name: text + taken for name, text in changed.items() if OPTIONS[name].resume == "taken"}
-        config = state.get("config", {})
-        if config and self.config and (ids := changed_ids(config, self.config)):
-            names = ", ".join(ids)
-            self.changes |= {names: f"The config has changed beyond its options, in {names}{taken}"}
-        if self.changes:
-            self.resumed = {**state, "settings": self.settings, "options": self.options, "config": self.config}
-        chosen, now = state.get("precision"), engine.precision
-        if chosen not in (None, now.name):
-            line = f"The run so far was in {chosen}; it goes on in {now.name} ({now.reason})."
-            self.changes.setdefault("precision", line)
-
     def _load_optimizer(self, state: dict[str, Any], epoch: int) -> None:
         """Take what the optimiser has learnt; its rates are those of the options as they are now."""
         built = [{key: x for key, x in group.items() if key != "params"} for group in self.optimizer.param_groups]
@@ -249,42 +213,8 @@ class TrainingCheckpoint:
             warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step", UserWarning)
             self.lr_scheduler.step()
 
-    def _find_best(self, state: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the best score so far and its epoch.
-
-        That of ``model.pt`` where that was written after ``last.pt``: what is repeated must not replace a better model.
-        None, where ``model.pt`` is another network than the best, since the best is lost then.
-        """
-        best: dict[str, Any] = dict(state["best"])
-        if self.keep_last or not (self.model.is_file() and self.encoder.is_file()):
-            return best
-        content = torch.load(self.encoder, map_location="cpu", weights_only=True, mmap=True)
-        # Without "kept" it is of a version that kept nothing but the best.
-        kept: dict[str, Any] = content.get("kept", content.get("best", best))
-        if kept["score"] > best["score"]:
-            return dict(kept)
-        if best["epoch"] in (0, kept["epoch"]):
-            return best
-        logger.info(
-            "%s is the network of epoch %d, not the best, that of epoch %d, since the run kept its last one; "
-            "the best is that of the epochs from now on.", self.model, kept["epoch"], best["epoch"],
-        )  # fmt: skip
-        return {"score": -math.inf, "epoch": 0}
-
     def _go_on(self, state: Mapping[str, Any], engine: PrecisionTrainer) -> None:
-        epoch, step, losses = state["epoch"], state.get("step", 0), state.get("losses", [])
-        now = engine.state.epoch_length
-        before = state.get("steps", now)
-        made = state.get("made", epoch * before + step)
-        if step and before != now:
-            if step == before:
-                step = now
-            else:
-                logger.info(
-                    "An epoch had %d steps and has %d now: epoch %d, of which %d were made, begins anew with the "
-                    "weights as they are.", before, now, epoch + 1, step,
-                )  # fmt: skip
-                step, losses = 0, []
+        epoch, step, losses, made = find_place(state, engine.state.epoch_length)
         engine.go_on(epoch, step, losses, made)
         if epoch >= engine.state.max_epochs:
             logger.info("Nothing is left to do: the run has ended after epoch %d; give it more by --epochs.", epoch)
@@ -401,39 +331,6 @@ class TrainingCheckpoint:
             if not step
             else f"{self.last} (after step {step} of epoch {epoch + 1})"
         )
-
-
-class StrictCheckpointLoader:
-    """Load a checkpoint when the engine starts, all of it or nothing, with a readable error.
-
-    Args:
-        path: of the checkpoint.
-        network: that takes its weights.
-        settings: of the checkpoint's training, see :mod:`med3d_components.settings`; the default of a config, which
-            only builds a network, names no bundle.
-
-    Raises:
-        FileNotFoundError: when the engine starts, if the settings are not those of a training: a network and a
-            preprocessing that were guessed give wrong results without a word.
-    """
-
-    def __init__(self, path: str | os.PathLike[str], network: nn.Module, settings: Mapping[str, Any]) -> None:
-        self.path = Path(path)
-        self.network = network
-        self.settings = settings
-
-    def attach(self, engine: Engine) -> None:
-        """Attach to an evaluator."""
-        engine.add_event_handler(Events.STARTED, self.load)
-
-    def load(self) -> None:
-        """Load the weights."""
-        if self.path.is_file() and "bundle" not in self.settings:
-            raise FileNotFoundError(
-                f"{self.path} has no settings.json beside it, which the training wrote with it: without, neither the "
-                "network nor the preprocessing is known. Put it there."
-            )
-        load_checkpoint(self.network, self.path)
 
 
 def _save(path: Path, content: Any) -> None:

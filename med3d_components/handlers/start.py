@@ -1,4 +1,4 @@
-"""How a training starts, from pre-trained weights, and each of its steps: by seed, epoch, step and rank alone."""
+"""What learns from which epoch on, and how each step starts: by seed, epoch, step and rank alone."""
 
 from __future__ import annotations
 
@@ -14,48 +14,10 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from med3d_components.data import DomainBatchSampler
-from med3d_components.utils import as_flag
-from med3d_components.weights import load_encoder
-from med3d_components.weights.overlap import describe_overlap
 
-__all__ = ["EncoderFreezer", "EpochSeeder", "PretrainedEncoder"]
+__all__ = ["EncoderFreezer", "EpochSeeder"]
 
 logger = logging.getLogger(__name__)
-
-
-class PretrainedEncoder:
-    """Load pre-trained weights into a network's encoder when a fresh training starts.
-
-    A resumed training goes on from its own checkpoint. Warns if the weights may have seen the data. What was loaded is
-    in the engine's ``state.pretrained``.
-
-    Args:
-        network: that :func:`load_encoder` takes, without a distributed wrapper.
-        source: what :func:`load_encoder` takes, or "none".
-        dataset: name of the data set, or names, that the training is on.
-        resume: whether the training is resumed.
-    """
-
-    def __init__(
-        self, network: nn.Module, source: str | None, dataset: str | list[str], resume: bool | str = False
-    ) -> None:
-        self.network = network
-        self.source = None if str(source).lower() == "none" else str(source)
-        self.datasets = [dataset] if isinstance(dataset, str) else dataset
-        self.resume = as_flag("resume", resume)
-
-    def attach(self, engine: Engine) -> None:
-        """Attach to a trainer."""
-        engine.add_event_handler(Events.STARTED, self.load)
-
-    def load(self, engine: Engine) -> None:
-        """Load the weights."""
-        if self.source is None or self.resume:
-            return
-        engine.state.pretrained = report = load_encoder(self.network, self.source)
-        for dataset in self.datasets:
-            if overlap := describe_overlap(report, dataset):
-                logger.warning("%s", overlap)
 
 
 class EncoderFreezer:

@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from med3d_components.data import ImageDatalist, ModelSplit, MultiDomainDatalist, NoduleDatalist, SegmentationDatalist
+from med3d_components.data.case_sets import case_sets
 from med3d_components.data.digests import KEPT, place_digests
-from med3d_components.data.model_split import case_sets
 from med3d_components.data.split_file import inherit, read_split, without_names
 from med3d_components.utils import write_json
 from tests.conftest import MakeDomain
