@@ -1,6 +1,6 @@
 """Networks that the bundles name in ``_target_``."""
 
-from med3d_components.networks.build import ARCHITECTURES, build_network
+from med3d_components.networks.build import ARCHITECTURES, DECODERS, build_network
 from med3d_components.networks.cascade import CascadeNet
 from med3d_components.networks.classification import Med3DClassificationNet
 from med3d_components.networks.dense_aspp import DenseASPP3D, Med3DDenseASPPNet
@@ -10,9 +10,11 @@ from med3d_components.networks.med3d import Med3DNet
 from med3d_components.networks.resnet import DilatedResNet
 from med3d_components.networks.restoration import Med3DRestorationNet
 from med3d_components.networks.segmentation import Med3DSegmentationNet
+from med3d_components.networks.unet import Med3DUNet, UNetDecoder
 
 __all__ = [
     "ARCHITECTURES",
+    "DECODERS",
     "CascadeNet",
     "DenseASPP3D",
     "DilatedResNet",
@@ -26,5 +28,7 @@ __all__ = [
     "Med3DNet",
     "Med3DRestorationNet",
     "Med3DSegmentationNet",
+    "Med3DUNet",
+    "UNetDecoder",
     "build_network",
 ]

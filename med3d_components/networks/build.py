@@ -1,12 +1,13 @@
 """Build a network from settings: from those of a config, and again from those that a training wrote.
 
-"resnet" stands for the dilated ResNet of Med3D and the heads that the paper puts on it, "genesis" for the U-Net of
-Models Genesis. Settings of the ResNet, such as its depth, have no meaning for the U-Net and are not used there.
+"resnet" stands for the dilated ResNet of Med3D, with the decoder that the paper puts on it or, with "unet", one with
+skip connections; "genesis" stands for the U-Net of Models Genesis. Settings of the ResNet, such as its depth, have no
+meaning for the latter and are not used there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -19,36 +20,42 @@ from med3d_components.networks.genesis_transfer import GenesisClassificationNet,
 from med3d_components.networks.med3d import Med3DNet
 from med3d_components.networks.restoration import Med3DRestorationNet
 from med3d_components.networks.segmentation import Med3DSegmentationNet
+from med3d_components.networks.unet import Med3DUNet
+from med3d_components.utils import as_flag
 
-__all__ = ["ARCHITECTURES", "NETWORKS", "build_network"]
+__all__ = ["ARCHITECTURES", "DECODERS", "NETWORKS", "build_network"]
 
 ARCHITECTURES = ("resnet", "genesis")
 
-NETWORKS: Mapping[str, Mapping[str, type[nn.Module]]] = {
-    "domains": {"resnet": Med3DNet},
-    "segmentation": {"resnet": Med3DSegmentationNet, "genesis": GenesisSegmentationNet},
+DECODERS = ("paper", "unet")
+
+NETWORKS: Mapping[str, Mapping[str, Callable[..., nn.Module]]] = {
+    "domains": {"resnet": Med3DNet, "unet": partial(Med3DNet, decoder="unet")},
+    "segmentation": {"resnet": Med3DSegmentationNet, "unet": Med3DUNet, "genesis": GenesisSegmentationNet},
     "classification": {"resnet": Med3DClassificationNet, "genesis": GenesisClassificationNet},
-    "coarse": {"resnet": Med3DNet, "genesis": GenesisSegmentationNet},
-    "cascade": {"resnet": CascadeNet},
+    "coarse": {"resnet": Med3DNet, "unet": partial(Med3DNet, decoder="unet"), "genesis": GenesisSegmentationNet},
+    "cascade": {"resnet": CascadeNet, "unet": partial(CascadeNet, decoder="unet")},
     "restoration": {"resnet": Med3DRestorationNet, "genesis": GenesisUNet},
 }
-"""Task to architecture to network."""
+"""Task to network, by the architecture or, where it is a ResNet with the decoder "unet", by that."""
 
-RESNET_ONLY = ("depth", "shortcut_type", "dilations", "preactivation", "widths")
+RESNET_ONLY = ("depth", "shortcut_type", "dilations", "preactivation", "strides", "widths")
 
 
 def build_network(settings: Mapping[str, Any], frozen_stages: Sequence[str] = (), **training: Any) -> nn.Module:
     """Return a network in evaluation mode; its ``settings`` are those that build it again.
 
     Args:
-        settings: the task, see ``NETWORKS``; the architecture, by default "resnet"; and arguments of the network's
-            class. The coarse network of a cascade has settings of its own under "coarse", and one domain.
+        settings: the task, see ``NETWORKS``; the architecture, by default "resnet"; the decoder, by default "paper";
+            and arguments of the network's class. The coarse network of a cascade has settings of its own under
+            "coarse", and one domain.
         frozen_stages: of the ResNet, that do not learn.
         **training: arguments of the network's class that matter in training only, such as dropout, or that choose
             among what was trained, as the domain does.
 
     Raises:
-        ValueError: for another task or architecture, stages to freeze in the U-Net, a coarse network that does not
+        ValueError: for another task, architecture or decoder, a decoder or deep supervision that do not go with the
+            architecture, stages to freeze in the U-Net, a coarse network that does not
             have exactly one domain, or what the network refuses.
 
     Example:
@@ -58,10 +65,21 @@ def build_network(settings: Mapping[str, Any], frozen_stages: Sequence[str] = ()
     """
     arguments = {**settings, **training}
     task, architecture = arguments.pop("task"), arguments.pop("architecture", "resnet")
+    decoder = arguments.pop("decoder", "paper")
     if task not in NETWORKS:
         raise ValueError(f"task is {task!r}, but must be one of {', '.join(NETWORKS)}.")
-    if architecture not in NETWORKS[task]:
-        raise ValueError(f"architecture is {architecture!r}, but must be one of {', '.join(NETWORKS[task])}.")
+    architectures = [name for name in ARCHITECTURES if name in NETWORKS[task]]
+    if architecture not in architectures:
+        raise ValueError(f"architecture is {architecture!r}, but must be one of {', '.join(architectures)}.")
+    if decoder not in DECODERS:
+        raise ValueError(f"decoder is {decoder!r}, but must be one of {', '.join(DECODERS)}.")
+    if decoder == "unet" and architecture == "genesis":
+        raise ValueError("decoder is 'unet', but the U-Net of Models Genesis has its own: leave --decoder out.")
+    kind = decoder if decoder == "unet" else architecture
+    if decoder == "unet":
+        arguments.pop("widths", None)
+    elif as_flag("deep_supervision", arguments.pop("deep_supervision", False)):
+        raise ValueError("deep_supervision needs the levels of --decoder unet; leave it out.")
     if architecture == "genesis":
         if frozen_stages:
             raise ValueError(
@@ -79,7 +97,7 @@ def build_network(settings: Mapping[str, Any], frozen_stages: Sequence[str] = ()
             (arguments["num_classes"],) = arguments["num_classes"].values()
     if task == "cascade":
         arguments["make_coarse"] = partial(build_network, arguments.pop("coarse"))
-    network: Any = NETWORKS[task][architecture](**arguments).eval()
+    network: Any = NETWORKS[task][kind](**arguments).eval()
     network.settings = {**settings, **network.encoder.settings}
     if isinstance(network, CascadeNet):
         network.settings |= {"coarse": network.coarse.settings, "rates": list(network.rates), "scaled": False}

@@ -16,6 +16,7 @@ from torch.jit import is_scripting  # type: ignore[attr-defined]
 from torch.utils.checkpoint import checkpoint
 
 from med3d_components.networks.resnet import DilatedResNet, upsample_to
+from med3d_components.networks.unet import UNetDecoder
 from med3d_components.utils import as_flag
 
 __all__ = ["RATES", "DenseASPP3D", "Med3DDenseASPPNet", "fit_rates"]
@@ -24,7 +25,7 @@ RATES = (3, 6, 12, 18, 24)
 """Atrous rates of the published 2D network."""
 
 
-def fit_rates(rates: Sequence[int], feature_size: int, scaled: bool = False) -> tuple[int, ...]:
+def fit_rates(rates: Sequence[int], feature_size: int, scaled: bool = False, stride: int = 8) -> tuple[int, ...]:
     """Check that atrous rates fit a feature map, or scale them to it.
 
     Along an axis that is no longer than the rate, a 3x3x3 kernel sees nothing but padding around its centre; where all
@@ -37,6 +38,7 @@ def fit_rates(rates: Sequence[int], feature_size: int, scaled: bool = False) -> 
         rates: positive integers in any order.
         feature_size: voxels of the feature map along its shortest axis.
         scaled: scale rates of which the largest exceeds half the map, rather than refuse those that do not fit.
+        stride: of the map along that axis, for messages.
 
     Returns:
         As many rates as were given.
@@ -49,7 +51,6 @@ def fit_rates(rates: Sequence[int], feature_size: int, scaled: bool = False) -> 
         (1, 2, 4, 6, 8)
     """
     _check_rates(rates)
-    stride = DilatedResNet.output_stride
     if feature_size < 2:
         raise ValueError(f"No atrous rate fits a map of {feature_size} voxel; choose a patch above {stride} voxels.")
     largest = max(rates)
@@ -153,7 +154,7 @@ class AtrousBlock(nn.Sequential):
 
 
 class Med3DDenseASPPNet(nn.Module):
-    """Segment a volume with the dilated encoder, DenseASPP, a 1x1x1 convolution, and trilinear up-sampling.
+    """Segment a volume with the dilated encoder, DenseASPP, and a decoder: the paper's or one with skip connections.
 
     Args:
         num_classes: background included.
@@ -168,6 +169,8 @@ class Med3DDenseASPPNet(nn.Module):
         dropout: probability of dropping a channel during training, in DenseASPP and before the classifier.
         bottleneck_channels: see :class:`DenseASPP3D`.
         growth_channels: see :class:`DenseASPP3D`.
+        decoder: "paper" for the 1x1x1 convolution and up-sampling, "unet" for a :class:`UNetDecoder` instead.
+        deep_supervision: of "unet", see there.
         **encoder: further arguments of :class:`DilatedResNet`.
 
     Attributes:
@@ -193,6 +196,8 @@ class Med3DDenseASPPNet(nn.Module):
         dropout: float = 0.1,
         bottleneck_channels: int = 256,
         growth_channels: int = 64,
+        decoder: str = "paper",
+        deep_supervision: bool | str = False,
         **encoder: Any,
     ) -> None:
         super().__init__()
@@ -201,9 +206,11 @@ class Med3DDenseASPPNet(nn.Module):
         if len(roi_size) != 3 or min(roi_size) < 1:
             raise ValueError(f"roi_size is {roi_size!r}, but must be three positive integers.")
         scaled, checkpointing = as_flag("scaled", scaled), as_flag("checkpointing", checkpointing)
-        # The encoder rounds a size up to a multiple of its stride.
-        self.rates = fit_rates(rates, -(-min(roi_size) // DilatedResNet.output_stride), scaled)
         self.encoder = DilatedResNet(depth, **encoder)
+        # The encoder rounds a size up to a multiple of its stride.
+        strides = self.encoder.output_stride
+        shortest, stride = min((-(-size // stride), stride) for size, stride in zip(roi_size, strides, strict=True))
+        self.rates = fit_rates(rates, shortest, scaled, stride)
         if checkpointing:
             for name in ("layer1", "layer2", "layer3", "layer4"):
                 setattr(self.encoder, name, CheckpointedSequential(*self.encoder.get_submodule(name).children()))
@@ -211,12 +218,20 @@ class Med3DDenseASPPNet(nn.Module):
             self.encoder.channels[-1], self.rates, bottleneck_channels, growth_channels, dropout, checkpointing
         )
         self.dropout = nn.Dropout3d(dropout)
-        self.classifier = nn.Conv3d(self.aspp.out_channels, num_classes, kernel_size=1)
+        if decoder == "unet":
+            self.decoder = UNetDecoder(self.encoder, num_classes, self.aspp.out_channels, deep_supervision)
+        else:
+            self.classifier = nn.Conv3d(self.aspp.out_channels, num_classes, kernel_size=1)
+        self.factors = [float(x) for x in self.encoder.output_stride]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map volumes (B, in_channels, H, W, D) of any size to logits (B, num_classes, H, W, D)."""
-        logits = self.classifier(self.dropout(self.aspp(self.encoder(x)[-1])))
-        return upsample_to(x, logits)
+        """Map volumes (B, in_channels, H, W, D) of any size to logits (B, num_classes, H, W, D), see the decoder."""
+        maps = self.encoder(x)
+        deepest = self.dropout(self.aspp(maps[-1]))
+        if hasattr(self, "decoder"):
+            maps.append(deepest)
+            return self.decoder(x, maps)
+        return upsample_to(x, self.classifier(deepest), self.factors)
 
 
 class CheckpointedSequential(nn.Sequential):

@@ -43,12 +43,12 @@ class ContractingPath(nn.Module):
 
     Attributes:
         channels: widths of the four maps, shallow to deep.
-        output_stride: 8, the factor between the input and the deepest map.
+        output_stride: the factor between the input and the deepest map along each axis.
         settings: under the keys of :class:`DilatedResNet`'s; what only a ResNet has is None.
     """
 
     channels = (64, 128, 256, 512)
-    output_stride = 8
+    output_stride = (8, 8, 8)
 
     def __init__(self, batch_statistics: bool | str = False, in_channels: int = 1) -> None:
         super().__init__()
@@ -59,6 +59,7 @@ class ContractingPath(nn.Module):
             "in_channels": in_channels,
             "dilations": None,
             "preactivation": None,
+            "strides": None,
         }
         batch_statistics = as_flag("batch_statistics", batch_statistics)
         self.norm = BatchStatisticsNorm3d if batch_statistics else nn.BatchNorm3d

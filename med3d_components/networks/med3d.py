@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from med3d_components.networks.resnet import DilatedResNet, upsample_to
+from med3d_components.networks.unet import UNetDecoder
 
 __all__ = ["Med3DNet"]
 
@@ -16,8 +17,9 @@ __all__ = ["Med3DNet"]
 class Med3DNet(nn.Module):
     """Segment volumes of many domains with a shared encoder and a branch for each domain.
 
-    A branch is one 1x1x1 convolution on the deepest map and trilinear up-sampling to the input's size. Branches are
-    keyed by domain name in the checkpoint (``branches.<domain>.weight``), so that adding, dropping or reordering
+    A branch is one 1x1x1 convolution on the deepest map and trilinear up-sampling to the input's size, as in the paper,
+    or a :class:`UNetDecoder`. Branches are
+    keyed by domain name in the checkpoint (``branches.<domain>.*``), so that adding, dropping or reordering
     domains leaves the other branches' weights unchanged.
 
     Args:
@@ -25,6 +27,8 @@ class Med3DNet(nn.Module):
         depth: of the encoder, see :class:`DilatedResNet`.
         default_domain: the branch that runs when ``forward`` is given only an image, as MONAI Label and exported
             networks do; by default the first of ``num_classes``.
+        decoder: "paper" or "unet".
+        deep_supervision: of "unet", see :class:`UNetDecoder`.
         **encoder: further arguments of :class:`DilatedResNet`.
 
     Raises:
@@ -42,6 +46,8 @@ class Med3DNet(nn.Module):
         num_classes: Mapping[str, int],
         depth: int = 50,
         default_domain: str | None = None,
+        decoder: str = "paper",
+        deep_supervision: bool | str = False,
         **encoder: Any,
     ) -> None:
         super().__init__()
@@ -56,9 +62,13 @@ class Med3DNet(nn.Module):
         self.domains = list(num_classes)
         self._check_domain(self.default_domain)
         self.encoder = DilatedResNet(depth, **encoder)
-        self.branches = nn.ModuleDict(
-            {name: nn.Conv3d(self.encoder.channels[-1], classes, 1) for name, classes in num_classes.items()}
-        )
+        self.branches = nn.ModuleDict()
+        for name, classes in num_classes.items():
+            self.branches[name] = (
+                UNetDecoder(self.encoder, classes, deep_supervision=deep_supervision)
+                if decoder == "unet"
+                else LinearDecoder(self.encoder, classes)
+            )
 
     def forward(self, x: torch.Tensor, domain: str | None = None) -> torch.Tensor:
         """Return the logits of one domain; the other branches do not run.
@@ -75,13 +85,30 @@ class Med3DNet(nn.Module):
         """
         name = self.default_domain if domain is None else domain
         self._check_domain(name)
-        feature = self.encoder(x)[-1]
-        logits = feature
+        maps = self.encoder(x)
+        logits = maps[-1]
         for key, branch in self.branches.items():  # TorchScript cannot look a module up by a name
             if key == name:
-                logits = branch(feature)
-        return upsample_to(x, logits)
+                logits = branch(x, maps)
+        return logits
 
     def _check_domain(self, name: str) -> None:
         if name not in self.domains:
             raise ValueError(f"There is no domain '{name}'; the network has {', '.join(self.domains)}.")
+
+
+class LinearDecoder(nn.Conv3d):
+    """The paper's branch: a 1x1x1 convolution of the deepest map and trilinear up-sampling.
+
+    Args:
+        encoder: whose maps are decoded.
+        num_classes: background included.
+    """
+
+    def __init__(self, encoder: DilatedResNet, num_classes: int) -> None:
+        super().__init__(encoder.channels[-1], num_classes, kernel_size=1)
+        self.factors = [float(x) for x in encoder.output_stride]
+
+    def forward(self, x: torch.Tensor, maps: list[torch.Tensor]) -> torch.Tensor:  # type: ignore[override]
+        """Map volumes (B, in_channels, H, W, D) and the encoder's maps to logits (B, num_classes, H, W, D)."""
+        return upsample_to(x, self._conv_forward(maps[-1], self.weight, self.bias), self.factors)

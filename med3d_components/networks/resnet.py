@@ -1,7 +1,8 @@
 """The dilated 3D ResNet encoder of Med3D (Chen, Ma, Zheng 2019, section 3.2).
 
 A 3D ResNet whose last two stages keep the resolution and dilate their convolutions instead, so that the
-deepest map is an eighth of the input rather than a thirty-second. For an input of shape (B, 1, H, W, D):
+deepest map is an eighth of the input rather than a thirty-second. For an input of shape (B, 1, H, W, D), and the
+strides of the paper:
 
 ====== ======== ========================= =================
 map    stride   channels (basic/bottleneck) made by
@@ -18,6 +19,7 @@ Parameter names equal those of MedicalNet (https://github.com/Tencent/MedicalNet
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -29,6 +31,9 @@ from med3d_components.networks.layers import DilatedConv3d, FastMaxPool3d
 from med3d_components.utils import as_flag
 
 __all__ = ["DEPTHS", "DilatedResNet", "upsample_to"]
+
+
+Stride = tuple[int, int, int]
 
 
 class Architecture(NamedTuple):
@@ -49,7 +54,8 @@ DEPTHS = {
     200: Architecture(ResNetBottleneck, (3, 24, 36, 3), "B"),
 }
 WIDTHS = (64, 128, 256, 512)
-STRIDES = (1, 2, 1, 1)
+STRIDES = ((2, 2, 2), (2, 2, 2), (2, 2, 2))
+"""Of conv1, of max-pooling and of layer2 along each axis, as in the paper."""
 STAGES = {
     "stem": ("conv1", "bn1"),
     "layer1": ("layer1",),
@@ -72,22 +78,23 @@ class DilatedResNet(nn.Module):
             trained with 2 and 4, which is the default.
         preactivation: BatchNorm and ReLU before each convolution, a variant the paper has at depth 200 only. Nobody
             published its weights.
+        strides: of conv1, of max-pooling and of layer2 along each axis, 1 or 2: 1 keeps the few slices of a scan whose
+            slices are thick. No weight depends on them. An axis with 1 is not pooled at all.
         frozen_stages: names of ``STAGES`` that do not learn: neither weights nor BatchNorm statistics change.
 
     Attributes:
         channels: widths of the five maps, shallow to deep.
-        output_stride: 8, the factor between the input and the deepest map.
+        strides: three of each of conv1, max-pooling and layer2.
+        output_stride: the factor between the input and the deepest map along each axis, (8, 8, 8) by default.
 
     Raises:
-        ValueError: for a depth, shortcut, variant or stage that does not exist.
+        ValueError: for a depth, shortcut, variant or stage that does not exist, or other strides.
 
     Example:
         >>> encoder = DilatedResNet(depth=10)
         >>> [tuple(x.shape) for x in encoder(torch.zeros(1, 1, 32, 32, 32))][-1]
         (1, 512, 4, 4, 4)
     """
-
-    output_stride = 8
 
     def __init__(
         self,
@@ -96,6 +103,7 @@ class DilatedResNet(nn.Module):
         in_channels: int = 1,
         dilations: Sequence[int] = (2, 4),
         preactivation: bool | str = False,
+        strides: Sequence[Sequence[int]] = STRIDES,
         frozen_stages: Sequence[str] = (),
     ) -> None:
         super().__init__()
@@ -107,6 +115,11 @@ class DilatedResNet(nn.Module):
             raise ValueError(f"shortcut_type is {shortcut_type!r}, but must be 'A' or 'B'.")
         if len(dilations) != 2 or min(dilations) < 1:
             raise ValueError(f"dilations is {dilations!r}, but must be two positive integers, for layer3 and layer4.")
+        if [len(stride) for stride in strides] != [3, 3, 3] or any(x not in (1, 2) for each in strides for x in each):
+            raise ValueError(
+                f"strides is {strides!r}, but must be three lists, of conv1, max-pooling and layer2, of three numbers "
+                "each, 1 or 2, one per axis."
+            )
         preactivation = as_flag("preactivation", preactivation)
         if preactivation and depth != 200:
             raise ValueError(f"preactivation needs depth 200, but depth is {depth}.")
@@ -121,14 +134,26 @@ class DilatedResNet(nn.Module):
             "in_channels": in_channels,
             "dilations": list(dilations),
             "preactivation": preactivation,
+            "strides": [list(stride) for stride in strides],
         }
+        self.strides = [(a, b, c) for a, b, c in strides]
+        self.output_stride = tuple(map(math.prod, zip(*strides, strict=True)))
         self.channels = (WIDTHS[0], *(width * expansion for width in WIDTHS))
-        self.conv1 = nn.Conv3d(in_channels, WIDTHS[0], kernel_size=7, stride=2, padding=3, bias=False)
+        self.conv1 = nn.Conv3d(in_channels, WIDTHS[0], kernel_size=7, stride=self.strides[0], padding=3, bias=False)
         self.bn1 = nn.BatchNorm3d(WIDTHS[0])
         self.act = nn.ReLU(inplace=True)
-        self.maxpool = FastMaxPool3d(kernel_size=3, stride=2, padding=1)
+        a, b, c = self.strides[1]
+        self.maxpool = FastMaxPool3d((2 * a - 1, 2 * b - 1, 2 * c - 1), (a, b, c), (a - 1, b - 1, c - 1))
         stages = [
-            _make_stage(block, self.channels[i], WIDTHS[i], blocks[i], STRIDES[i], (1, 1, *dilations)[i], shortcut_type)
+            _make_stage(
+                block,
+                self.channels[i],
+                WIDTHS[i],
+                blocks[i],
+                self.strides[2] if i == 1 else (1, 1, 1),
+                (1, 1, *dilations)[i],
+                shortcut_type,
+            )
             for i in range(4)
         ]
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
@@ -145,10 +170,11 @@ class DilatedResNet(nn.Module):
         """Return the five maps of ``x``.
 
         Args:
-            x: volumes of shape (B, in_channels, H, W, D); any size, one of a multiple of 8 is mapped exactly.
+            x: volumes of shape (B, in_channels, H, W, D); any size, one of a multiple of ``output_stride`` is mapped
+                exactly.
 
         Returns:
-            Maps of stride 2, 4, 8, 8, 8, with the widths in ``channels``.
+            Maps of stride 2, 4, 8, 8, 8 by default, with the widths in ``channels``.
         """
         stem = self.act(self.bn1(self.conv1(x)))
         layer1 = self.layer1(self.maxpool(stem))
@@ -175,20 +201,21 @@ class DilatedResNet(nn.Module):
         return modules
 
 
-def upsample_to(x: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+def upsample_to(x: torch.Tensor, logits: torch.Tensor, stride: list[float]) -> torch.Tensor:
     """Up-sample what was made of the encoder's deepest map of a volume, trilinearly, to the volume's size.
 
-    By the stride of 8, whatever the size: the encoder rounds a size up to a multiple of 8, and stretching its map to
-    the size itself would move structures. What lies beyond the volume is cut off.
+    By the encoder's stride, whatever the size: the encoder rounds a size up to a multiple of it, and stretching its map
+    to the size itself would move structures. What lies beyond the volume is cut off.
 
     Args:
         x: volumes (B, any, H, W, D).
-        logits: (B, C, h, w, d), h being H / 8 rounded up, and so on.
+        logits: (B, C, h, w, d), h being H divided by the stride and rounded up, and so on.
+        stride: along each axis.
 
     Returns:
         (B, C, H, W, D).
     """
-    up = nn.functional.interpolate(logits, scale_factor=8.0, mode="trilinear", align_corners=False)
+    up = nn.functional.interpolate(logits, scale_factor=stride, mode="trilinear", align_corners=False)
     return up[:, :, : x.shape[2], : x.shape[3], : x.shape[4]]
 
 
@@ -198,14 +225,14 @@ class ShortcutA(nn.Module):
     MedicalNet and MONAI compute the same values from ``x.data``, which stops the gradient; here it flows.
     """
 
-    def __init__(self, out_channels: int, stride: int) -> None:
+    def __init__(self, out_channels: int, stride: Stride) -> None:
         super().__init__()
         self.out_channels = out_channels
         self.stride = stride
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map (B, C, H, W, D) to (B, out_channels, H/stride, W/stride, D/stride)."""
-        x = x[:, :, :: self.stride, :: self.stride, :: self.stride]
+        """Map (B, C, H, W, D) to (B, out_channels, H / stride, W / stride, D / stride)."""
+        x = x[:, :, :: self.stride[0], :: self.stride[1], :: self.stride[2]]
         return nn.functional.pad(x, (0, 0, 0, 0, 0, 0, 0, self.out_channels - x.shape[1]))
 
 
@@ -214,7 +241,9 @@ class PreActivationBottleneck(nn.Module):
 
     expansion = 4
 
-    def __init__(self, in_planes: int, planes: int, stride: int = 1, downsample: nn.Module | None = None) -> None:
+    def __init__(
+        self, in_planes: int, planes: int, stride: Stride = (1, 1, 1), downsample: nn.Module | None = None
+    ) -> None:
         super().__init__()
         self.bn1 = nn.BatchNorm3d(in_planes)
         self.conv1 = nn.Conv3d(in_planes, planes, kernel_size=1, bias=False)
@@ -238,14 +267,14 @@ def _make_stage(
     in_channels: int,
     width: int,
     blocks: int,
-    stride: int,
+    stride: Stride,
     dilation: int,
     shortcut_type: str,
 ) -> nn.Sequential:
     """Stack the blocks of one stage; the first of them changes the width and the resolution."""
     out_channels = width * int(block.expansion)  # type: ignore[attr-defined]
     shortcut: nn.Module | None = None
-    if stride != 1 or in_channels != out_channels:
+    if max(stride) > 1 or in_channels != out_channels:
         if shortcut_type == "A":
             shortcut = ShortcutA(out_channels, stride)
         else:

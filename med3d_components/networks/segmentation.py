@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from med3d_components.networks.resnet import DilatedResNet
+from med3d_components.networks.resnet import DilatedResNet, Stride
 
 __all__ = ["HALVING", "FullResolutionNet", "Med3DSegmentationNet"]
 
@@ -19,11 +19,11 @@ HALVING = ((256, 128), (128, 64), (64, 32))
 class FullResolutionNet(nn.Module):
     """Map a volume to one of its own size with the dilated encoder and three decoder groups that double the size.
 
-    A group is a transposed 3x3x3 convolution of stride 2 and a 3x3x3 convolution; a 1x1x1 convolution makes the
-    result. The paper gives the first group 256 and 128 channels and the others "similar, doubling the number of
-    channels per layer progressively", which is ambiguous: the widths are an argument. They halve by default, as
-    decoders do; ``((256, 128), (512, 256), (1024, 512))`` is the literal reading. The paper names no normalisation;
-    BatchNorm and ReLU follow each convolution as in the decoder that MedicalNet released.
+    A group is a transposed 3x3x3 convolution of stride 2, or of what the encoder has there, and a 3x3x3 convolution; a
+    1x1x1 convolution makes the result. The paper gives the first group 256 and 128 channels and the others "similar,
+    doubling the number of channels per layer progressively", which is ambiguous: the widths are an argument. They halve
+    by default, as decoders do; ``((256, 128), (512, 256), (1024, 512))`` is the literal reading. The paper names no
+    normalisation; BatchNorm and ReLU follow each convolution as in the decoder that MedicalNet released.
 
     Args:
         out_channels: of the result.
@@ -41,7 +41,9 @@ class FullResolutionNet(nn.Module):
             raise ValueError(f"widths is {widths!r}, but must be three pairs of positive integers, one per group.")
         self.encoder = DilatedResNet(depth, **encoder)
         channels = [self.encoder.channels[-1], *(last for _, last in widths)]
-        self.decoder = nn.Sequential(*(_group(channels[i], *widths[i]) for i in range(3)))
+        self.decoder = nn.Sequential(
+            *(_group((channels[i], *widths[i]), self.encoder.strides[2 - i]) for i in range(3))
+        )
         self.classifier: nn.Module = nn.Conv3d(channels[-1], out_channels, kernel_size=1)
         for module in self.decoder.modules():
             if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
@@ -50,7 +52,7 @@ class FullResolutionNet(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map volumes (B, in_channels, H, W, D) of any size to (B, out_channels, H, W, D)."""
         decoded = self.decoder(self.encoder(x)[-1])
-        # The encoder rounds a size up to a multiple of 8; what lies beyond the input is cut off.
+        # The encoder rounds a size up to a multiple of its stride; what lies beyond the input is cut off.
         return self.classifier(decoded[:, :, : x.shape[2], : x.shape[3], : x.shape[4]])
 
 
@@ -80,12 +82,14 @@ class Med3DSegmentationNet(FullResolutionNet):
         super().__init__(num_classes, depth, widths, **encoder)
 
 
-def _group(in_channels: int, up_channels: int, out_channels: int) -> nn.Sequential:
+def _group(channels: Sequence[int], stride: Stride) -> nn.Sequential:
+    before, enlarged, after = channels
+    a, b, c = stride
     return nn.Sequential(
-        nn.ConvTranspose3d(in_channels, up_channels, 3, stride=2, padding=1, output_padding=1, bias=False),
-        nn.BatchNorm3d(up_channels),
+        nn.ConvTranspose3d(before, enlarged, 3, stride, padding=1, output_padding=(a - 1, b - 1, c - 1), bias=False),
+        nn.BatchNorm3d(enlarged),
         nn.ReLU(inplace=True),
-        nn.Conv3d(up_channels, out_channels, kernel_size=3, padding=1, bias=False),
-        nn.BatchNorm3d(out_channels),
+        nn.Conv3d(enlarged, after, kernel_size=3, padding=1, bias=False),
+        nn.BatchNorm3d(after),
         nn.ReLU(inplace=True),
     )
