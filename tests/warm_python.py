@@ -61,6 +61,7 @@ def _become(command: list[str], folder: Path, variables: dict[str, str], limit: 
     os.chdir(folder)
     sys.path[:] = [str(folder), *(path for path in sys.path if Path(path) not in (Path(), ROOT))]
     sys.argv = command
+    multiprocessing.set_start_method("fork", force=True)
     if limit:
         kind, most = limit
         resource.setrlimit(kind, (most, most))

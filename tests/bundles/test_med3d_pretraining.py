@@ -127,6 +127,7 @@ def test_wrong_input_ends_in_one_line_and_leaves_the_earlier_model(
     assert (bundle / "checkpoints" / "previous" / "1" / "model.pt").read_text(encoding="utf-8") == "precious"
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_bit_equal_with_another_number_of_workers(
     bundle: Path, data: Path, tmp_path: Path, run_bundle: RunBundle
 ) -> None:

@@ -85,7 +85,14 @@ def test_wrong_domains_are_refused(arguments, message):
 
 
 def test_encoder_arguments_reach_the_encoder():
-    network = Med3DNet({"a": 2}, depth=18, shortcut_type="B", in_channels=2, dilations=(2, 2))
+    network = Med3DNet(
+        {"a": 2},
+        depth=18,
+        shortcut_type="B",
+        in_channels=2,
+        dilations=(2, 2),
+        strides=((2, 2, 2), (2, 2, 1), (2, 2, 2)),
+    )
     assert network.encoder.settings == {
         "architecture": "resnet",
         "depth": 18,
@@ -93,6 +100,7 @@ def test_encoder_arguments_reach_the_encoder():
         "in_channels": 2,
         "dilations": [2, 2],
         "preactivation": False,
+        "strides": [[2, 2, 2], [2, 2, 1], [2, 2, 2]],
     }
 
 

@@ -39,7 +39,7 @@ def test_every_depth_has_output_stride_8_and_the_widths_it_states(depth):
     sizes = [(16, 24, 32), (8, 12, 16), (4, 6, 8), (4, 6, 8), (4, 6, 8)]
     assert [tuple(x.shape) for x in maps] == [(1, c, *s) for c, s in zip(network.channels, sizes, strict=True)]
     assert network.channels[-1] == (512 if depth < 50 else 2048)
-    assert network.output_stride == 8
+    assert network.output_stride == (8, 8, 8)
 
 
 @pytest.mark.parametrize(("depth", "shortcut_type"), [(10, "B"), (18, "A"), (34, "A"), (50, "B"), (200, "B")])
@@ -67,7 +67,7 @@ def plain_shortcut(x, channels, stride):
 def test_shortcut_a_passes_the_gradient_of_its_plain_restatement(stride):
     x = wave("x", (2, 3, 5, 6, 7)).requires_grad_()
     weight = wave("w", (2, 8, *(-(-size // stride) for size in (5, 6, 7))))
-    out, plain = ShortcutA(8, stride)(x), plain_shortcut(x, 8, stride)
+    out, plain = ShortcutA(8, (stride, stride, stride))(x), plain_shortcut(x, 8, stride)
     assert torch.equal(out, plain)
     (gradient,) = torch.autograd.grad((out * weight).sum(), x)
     assert torch.equal(gradient, torch.autograd.grad((plain * weight).sum(), x)[0])
