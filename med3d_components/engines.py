@@ -1,4 +1,4 @@
-"""How a batch is handed to the network, a trainer for every precision, and how fast what learns."""
+"""How a batch is handed to the network, and a trainer for every precision."""
 
 from __future__ import annotations
 
@@ -15,14 +15,7 @@ from monai.engines.utils import IterationEvents, PrepareBatch, default_prepare_b
 
 from med3d_components.utils.precision import choose_precision
 
-__all__ = [
-    "MOST_SKIPPED",
-    "PrecisionTrainer",
-    "PrepareBatchDomain",
-    "halving_schedule",
-    "parameter_groups",
-    "polynomial_schedule",
-]
+__all__ = ["MOST_SKIPPED", "PrecisionTrainer", "PrepareBatchDomain"]
 
 MOST_SKIPPED = 20
 """Steps in a row that the scaler of fp16 may leave out: it finds its scale within them, or there is none."""
@@ -71,6 +64,8 @@ class PrecisionTrainer(SupervisedTrainer):
 
     Args:
         precision: auto, bf16, fp16 or float32, see :func:`choose_precision`.
+        clip_norm: most that the norm of all gradients of a step may be, above which they are scaled down; 0 for no
+            limit.
         **options: all of ``SupervisedTrainer``'s arguments but ``amp``.
 
     Raises:
@@ -78,7 +73,7 @@ class PrecisionTrainer(SupervisedTrainer):
             whose scaler leaves such a step out, for :data:`MOST_SKIPPED` of them in a row.
     """
 
-    def __init__(self, precision: str = "auto", **options: Any) -> None:
+    def __init__(self, precision: str = "auto", clip_norm: float = 0, **options: Any) -> None:
         chosen = choose_precision(precision, options["device"])
         scaled = chosen.name == "fp16"
         self.at_end = ExitStack()
@@ -86,7 +81,7 @@ class PrecisionTrainer(SupervisedTrainer):
         self._earlier_losses: list[float] = []
         self._skipped = 0
         super().__init__(amp=scaled, amp_kwargs={"enabled": False}, **options)
-        self.precision = chosen
+        self.precision, self.clip_norm = chosen, clip_norm
         self.scaler = torch.amp.GradScaler(torch.device(options["device"]).type) if scaled else None
         self.state.losses, self.state.first_step, self.state.steps_beyond = [], 0, 0
         self.state.signal, self.state.stop, self.state.saved = 0, False, ""
@@ -97,6 +92,8 @@ class PrecisionTrainer(SupervisedTrainer):
         else:
             self.add_event_handler(Events.ITERATION_STARTED, self._note_scale)
             self.add_event_handler(IterationEvents.MODEL_COMPLETED, self.count_skipped)
+        if clip_norm:
+            self.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self.clip_gradients)
 
     @property
     def moves(self) -> bool:
@@ -159,6 +156,15 @@ class PrecisionTrainer(SupervisedTrainer):
                 f"loss is {self.state.losses[-1]:.4g}; {self.advice}.{self.last_good}"
             )
 
+    def clip_gradients(self) -> None:
+        """Scale gradients down whose norm is too large, before the optimizer moves."""
+        if not self.moves:
+            return
+        if self.scaler is not None:
+            self.scaler.unscale_(self.optimizer)
+        parameters = [x for group in self.optimizer.param_groups for x in group["params"]]
+        torch.nn.utils.clip_grad_norm_(parameters, self.clip_norm)
+
     def count_skipped(self) -> None:
         """Count the steps in a row that the scaler left out; it lowers its scale at each.
 
@@ -203,57 +209,3 @@ class PrecisionTrainer(SupervisedTrainer):
         self.remove_event_handler(self._complete_epoch, Events.GET_BATCH_STARTED)
         self.state.iteration = self.state.epoch * self.state.epoch_length
         self.terminate_epoch()
-
-
-def parameter_groups(network: Any, learning_rate: float, decoder_rate_multiple: float = 1) -> list[dict[str, Any]]:
-    """Return the parameters for an optimizer: the encoder's with their rate, all others with a multiple of it.
-
-    Args:
-        network: without a distributed wrapper; its encoder is in ``network.encoder``.
-        learning_rate: of the encoder.
-        decoder_rate_multiple: of that rate, for what is not the encoder.
-
-    Example:
-        >>> network = torch.nn.ModuleDict({"encoder": torch.nn.Linear(2, 2), "head": torch.nn.Linear(2, 1)})
-        >>> [group["lr"] for group in parameter_groups(network, 0.01, 10)]
-        [0.01, 0.1]
-    """
-    encoder = list(network.encoder.parameters())
-    known = {id(parameter) for parameter in encoder}
-    others = [parameter for parameter in network.parameters() if id(parameter) not in known]
-    return [
-        {"params": encoder, "lr": learning_rate},
-        {"params": others, "lr": learning_rate * decoder_rate_multiple},
-    ]
-
-
-def polynomial_schedule(epoch: int, epochs: int, power: float = 0.9) -> float:
-    """Return the share of the learning rate at an epoch, which falls from 1 to 0.
-
-    For ``LambdaLR``: ``PolynomialLR`` keeps the length of a training in its state, so that one that is continued for
-    more epochs goes on with a rate of 0.
-
-    Args:
-        epoch: from 0.
-        epochs: of the training.
-        power: of the polynomial.
-
-    Example:
-        >>> [round(polynomial_schedule(epoch, 4), 3) for epoch in range(5)]
-        [1.0, 0.772, 0.536, 0.287, 0.0]
-    """
-    return max(0.0, 1 - epoch / epochs) ** power
-
-
-def halving_schedule(epoch: int, halving: int) -> float:
-    """Return the share of the learning rate at an epoch, which halves after every so many epochs.
-
-    Args:
-        epoch: from 0.
-        halving: epochs between two halvings.
-
-    Example:
-        >>> [halving_schedule(epoch, 2) for epoch in range(5)]
-        [1.0, 1.0, 0.5, 0.5, 0.25]
-    """
-    return float(0.5 ** (epoch // halving))

@@ -1,5 +1,6 @@
 """What ignite and MONAI lack: epochs that depend on the seed alone, checkpoints that survive a resume, reports."""
 
+from med3d_components.handlers.average import WeightAverage
 from med3d_components.handlers.checkpoint import TrainingCheckpoint
 from med3d_components.handlers.early_stop import EarlyStop
 from med3d_components.handlers.evaluation import CaseReport, EvaluationReport, Validation
@@ -36,4 +37,5 @@ __all__ = [
     "TrainingCheckpoint",
     "TrainingReport",
     "Validation",
+    "WeightAverage",
 ]

@@ -7,7 +7,8 @@ In ``ckpt_dir``, by default ``models/`` below ``run_dir``, and in ``run_dir``::
     models/split.json        which cases trained it and which validated
     checkpoints/encoder.pt   encoder of that network: {"state_dict", "settings", "split", "kept"}, MedicalNet key names;
                              "kept" is {"epoch", "score"} of it
-    checkpoints/last.pt      all that a resume needs: network, optimiser, scaler of fp16, step, best score, options
+    checkpoints/last.pt      all that a resume needs: network, average of its weights, optimiser, scaler of fp16, step,
+                             best score, options
     checkpoints/previous/N/  the above of earlier runs; a fresh run moves them there
 """
 
@@ -29,6 +30,7 @@ from ignite.engine import Engine, Events
 
 from med3d_components.data.split_file import without_names
 from med3d_components.engines import PrecisionTrainer
+from med3d_components.handlers.average import WeightAverage
 from med3d_components.handlers.resume import find_best, find_changes, find_place
 from med3d_components.utils import as_flag, atomic_path, move_aside, write_json
 
@@ -55,7 +57,8 @@ class TrainingCheckpoint:
         run_dir: parent of ``checkpoints/``.
         network: without a distributed wrapper; its encoder is in ``network.encoder``.
         optimizer: whose state is kept.
-        lr_scheduler: which follows the epochs.
+        lr_scheduler: which follows the steps.
+        average: of the network's weights, what is kept as the model.
         evaluator: the engine whose key metric chooses the best network; larger is better. While it is NaN, since no
             validation case has a class, the last network is kept. Its ``state.keep_last`` tells of ``keep``.
         settings: what inference must know, of JSON types.
@@ -80,6 +83,7 @@ class TrainingCheckpoint:
         network: Any,
         optimizer: torch.optim.Optimizer,
         lr_scheduler: torch.optim.lr_scheduler.LambdaLR,
+        average: WeightAverage,
         evaluator: Engine,
         settings: Mapping[str, Any],
         resume: bool | str = False,
@@ -93,7 +97,7 @@ class TrainingCheckpoint:
         self.split_file, self.record = Path(ckpt_dir, "split.json"), Path(ckpt_dir, "run.json")
         folder = Path(run_dir, "checkpoints")
         self.last, self.encoder, self.previous = folder / "last.pt", folder / "encoder.pt", folder / "previous"
-        self.network, self.optimizer, self.lr_scheduler = network, optimizer, lr_scheduler
+        self.network, self.optimizer, self.lr_scheduler, self.average = network, optimizer, lr_scheduler, average
         self.evaluator = evaluator
         self.settings = dict(settings)
         self.resume = as_flag("resume", resume)
@@ -167,7 +171,8 @@ class TrainingCheckpoint:
             line = f"The run so far was in {chosen}; it goes on in {precision.name} ({precision.reason})."
             self.changes.setdefault("precision", line)
         self.network.load_state_dict(state["network"])
-        self._load_optimizer(state["optimizer"], epoch)
+        self.average.load_state_dict(state.get("average", {}))
+        self._load_optimizer(state["optimizer"])
         if engine.scaler is not None and "scaler" in state:
             engine.scaler.load_state_dict(state["scaler"])
         self.best = dict(state["best"])
@@ -201,21 +206,21 @@ class TrainingCheckpoint:
             self._save_model(engine)
         self.resumed = {}
 
-    def _load_optimizer(self, state: dict[str, Any], epoch: int) -> None:
+    def _load_optimizer(self, state: dict[str, Any]) -> None:
         """Take what the optimiser has learnt; its rates are those of the options as they are now."""
         built = [{key: x for key, x in group.items() if key != "params"} for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(state)
         for group, now in zip(self.optimizer.param_groups, built, strict=True):
             group.update(now)
-        self.lr_scheduler.last_epoch = epoch - 1
-        with warnings.catch_warnings():
-            # The optimizer has made its steps in another process.
-            warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step", UserWarning)
-            self.lr_scheduler.step()
 
     def _go_on(self, state: Mapping[str, Any], engine: PrecisionTrainer) -> None:
         epoch, step, losses, made = find_place(state, engine.state.epoch_length)
         engine.go_on(epoch, step, losses, made)
+        self.lr_scheduler.last_epoch = epoch * engine.state.epoch_length + step - 1
+        with warnings.catch_warnings():
+            # The optimizer has made its steps in another process.
+            warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step", UserWarning)
+            self.lr_scheduler.step()
         if epoch >= engine.state.max_epochs:
             logger.info("Nothing is left to do: the run has ended after epoch %d; give it more by --epochs.", epoch)
             engine.terminate(skip_completed=True)
@@ -271,6 +276,7 @@ class TrainingCheckpoint:
         self._check_finite(engine)
         content = {
             "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "epoch": position[0],
             "step": position[1],
@@ -297,12 +303,13 @@ class TrainingCheckpoint:
 
     def _save_model(self, engine: PrecisionTrainer) -> None:
         write_json(self.settings_file, self.settings)
-        _save(self.model, self.network.state_dict())
+        network = self.average.network
+        _save(self.model, network.state_dict())
         origin = {name: self.settings[name] for name in ("bundle", "trained_on")}
-        settings = {**origin, **self.network.encoder.settings}
+        settings = {**origin, **network.encoder.settings}
         # The encoder goes to others, to whom the names of cases are nothing.
         split = None if self.split is None else without_names(self.split)
-        content = {"state_dict": self.network.encoder.state_dict(), "settings": settings, "split": split}
+        content = {"state_dict": network.encoder.state_dict(), "settings": settings, "split": split}
         # Last, so that what it says of the model is never of a better one than there is.
         state, epoch = self.evaluator.state, engine.state.epoch
         score = float(state.metrics[state.key_metric_name]) if state.epoch == epoch and state.metrics else -math.inf

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from copy import deepcopy
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from monai.data import MetaTensor
@@ -75,7 +75,10 @@ class FastInferer(Inferer):
         thin = on_cpu and inputs.ndim == 5 and inputs.shape[2] <= 16 and torch.is_grad_enabled()
         reduced = dtype is not torch.float32 and not thin
         with torch.autocast(inputs.device.type, dtype=dtype if reduced else None, enabled=reduced):
-            result = self.inferer(inputs, network, *args, **kwargs).float()
+            result = self.inferer(inputs, network, *args, **kwargs)
+        if isinstance(result, list):  # of deep supervision
+            return cast("torch.Tensor", [logits.float() for logits in result])
+        result = result.float()
         if getattr(network, "training", False):  # where the loss is looked at
             return result
         if reduced and dtype is torch.float16 and not torch.isfinite(result).all():

@@ -1,8 +1,8 @@
-"""Random crops around the foreground of a label."""
+"""Random crops around what a label shows."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,15 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform, Randomizable, SpatialCropd, SpatialPadd
 from monai.transforms.utils import correct_crop_centers
 from monai.utils import convert_to_numpy
+from numpy.typing import NDArray
 
 from med3d_components.transforms.per_domain import of_domain
+from med3d_components.utils import as_flag
 
 __all__ = ["RandForegroundCropd"]
+
+Wanted = Callable[[NDArray[Any]], NDArray[np.bool_]]
+"""Tells which voxels may be the centre."""
 
 
 class RandForegroundCropd(Randomizable, MapTransform):
@@ -25,10 +30,14 @@ class RandForegroundCropd(Randomizable, MapTransform):
     lists the indices of all voxels to draw one of them, which takes ten times as long; here a plane is drawn by the
     number of its voxels, then one of these.
 
+    With ``balanced``, the centre's class is drawn evenly among those of the label instead, background included, as by
+    MONAI's ``RandCropByLabelClassesd`` with equal ratios: a small tumour in a large liver is seen as often as that.
+
     Args:
         keys: image and label, (C, H, W, D).
         region: size in voxels, or domain name to size.
-        label_key: entry that tells the foreground, of one channel.
+        balanced: draw the class of the centre evenly.
+        label_key: entry of one channel with the numbers of the classes.
         domain_key: entry of the sample that names its domain.
 
     Example:
@@ -41,34 +50,47 @@ class RandForegroundCropd(Randomizable, MapTransform):
         self,
         keys: KeysCollection,
         region: Mapping[str, Sequence[int]] | Sequence[int],
+        balanced: bool | str = False,
         label_key: str = "label",
         domain_key: str = "domain",
     ) -> None:
         MapTransform.__init__(self, keys)
         self.region = region
+        self.balanced = as_flag("balanced", balanced)
         self.label_key = label_key
         self.domain_key = domain_key
         self.center: Sequence[int] = ()
 
     def randomize(self, data: torch.Tensor) -> None:
-        """Draw the centre of a region.
+        """Draw the centre of a region: a plane by the number of its voxels that may be it, then one of these.
 
         Args:
             data: label (1, H, W, D).
         """
         label = convert_to_numpy(data)[0]
+        wanted, planes = self._draw_class(label) if self.balanced else self._draw_foreground(label)
+        last = planes.cumsum()
+        drawn = self.R.randint(last[-1])
+        plane = int(np.searchsorted(last, drawn, side="right"))
+        voxels = np.flatnonzero(wanted(label[plane]))
+        # Counted from the end, where the running sum is known.
+        row, column = divmod(int(voxels[drawn - last[plane]]), label.shape[2])
+        self.center = plane, row, column
+
+    def _draw_foreground(self, label: NDArray[Any]) -> tuple[Wanted, NDArray[np.int64]]:
         planes = np.count_nonzero(label, axis=(1, 2))
         foreground = bool(self.R.random() < 0.5)
         if not planes.any() or planes.sum() == label.size:
             foreground = bool(planes.any())
-        planes = planes if foreground else label[0].size - planes
-        last = planes.cumsum()
-        drawn = self.R.randint(last[-1])
-        plane = int(np.searchsorted(last, drawn, side="right"))
-        voxels = np.flatnonzero((label[plane] != 0) == foreground)
-        # Counted from the end, where the running sum is known.
-        row, column = divmod(int(voxels[drawn - last[plane]]), label.shape[2])
-        self.center = plane, row, column
+        return lambda voxels: (voxels != 0) == foreground, planes if foreground else label[0].size - planes
+
+    def _draw_class(self, label: NDArray[Any]) -> tuple[Wanted, NDArray[np.int64]]:
+        """Draw a class that the label has; up to the largest, others are passed over."""
+        for drawn in self.R.permutation(int(label.max()) + 1):
+            planes = np.count_nonzero(label == drawn, axis=(1, 2))
+            if planes.any():
+                break
+        return lambda voxels: voxels == drawn, planes
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return the sample cropped."""

@@ -3,7 +3,6 @@
 from med3d_components.weights.cards import (
     CARDS,
     WeightCard,
-    default_learning_rate,
     expected_intensity_range,
     expected_output_range,
 )
@@ -13,7 +12,6 @@ __all__ = [
     "CARDS",
     "LoadReport",
     "WeightCard",
-    "default_learning_rate",
     "expected_intensity_range",
     "expected_output_range",
     "load_checkpoint",

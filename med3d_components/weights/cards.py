@@ -17,7 +17,6 @@ from med3d_components.networks.resnet import DEPTHS
 __all__ = [
     "CARDS",
     "WeightCard",
-    "default_learning_rate",
     "expected_intensity_range",
     "expected_output_range",
     "find_card",
@@ -186,19 +185,6 @@ def find_card(source: str, depth: int) -> WeightCard:
             "use one of these."
         )
     return family[depth]
-
-
-def default_learning_rate(source: str) -> float:
-    """Return the learning rate of an encoder as in the paper: 0.01 from scratch, 0.001 from pre-trained weights.
-
-    Args:
-        source: of the weights, or "none".
-
-    Example:
-        >>> default_learning_rate("none"), default_learning_rate("medicalnet")
-        (0.01, 0.001)
-    """
-    return 0.01 if str(source).lower() == "none" else 0.001
 
 
 def expected_intensity_range(architecture: str, otherwise: Sequence[float] | None) -> Sequence[float] | None:
