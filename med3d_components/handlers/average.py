@@ -56,6 +56,6 @@ class WeightAverage:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on with what :meth:`state_dict` returned; with nothing, from the weights as they are."""
-        if self.handler is not None and state:
-            self.network.load_state_dict(state["network"])
-            self.handler.momentum_scheduler.event_index = state["steps"]
+        if self.handler is not None:
+            self.network.load_state_dict(state["network"] if state else self.online.state_dict())
+            self.handler.momentum_scheduler.event_index = state.get("steps", 0)

@@ -21,6 +21,9 @@ NULLS = ("null", "none")
 PATHS = ("path", "weights")
 """Kinds that are taken as they were typed."""
 
+TABLES = {"widths": (2, math.inf), "strides": (3, 2)}
+"""Kinds that are three rows: how many integers a row has, and the greatest of them."""
+
 WORDS = {2: "two", 3: "three"}
 
 
@@ -29,7 +32,7 @@ class Option:
     """What values an option takes.
 
     Attributes:
-        kind: flag, integer, number, choice, text, path, weights (path or name), device, or widths, pairs of integers.
+        kind: flag, integer, number, choice, text, path, weights (path or name), device, or one of ``TABLES``.
         least: smallest value, or each one's of a list.
         most: greatest value.
         above: the smallest value is itself excluded.
@@ -75,6 +78,7 @@ class Option:
             texts = {"text": "a text", "device": "a device, such as cpu, cuda or cuda:1"}
             texts |= {"path": "a path", "weights": "a name of published weights, or a path"}
             texts |= {"widths": "three pairs of integers of 1 or more, such as [[256,128],[128,64],[64,32]]"}
+            texts |= {"strides": "three lists of three numbers, each 1 or 2, such as [[2,2,1],[2,2,2],[2,2,2]]"}
             return texts[self.kind] if self.count is None else "names, joined by commas"
         name, limits = self.kind, self._limits()
         if self.count is None:
@@ -165,8 +169,8 @@ def _convert(value: Any, option: Option) -> Any:
         return layout + colon + str(Path(path).expanduser()) if usable else _WRONG
     if option.kind == "text":
         return value if isinstance(value, str) and value else _WRONG
-    if option.kind == "widths":
-        return value if _are_widths(value) else _WRONG
+    if option.kind in TABLES:
+        return value if _is_table(value, *TABLES[option.kind]) else _WRONG
     if option.kind == "device":
         return value
     if value in option.choices and not isinstance(value, bool):
@@ -185,11 +189,15 @@ def _as_list(value: Any, option: Option) -> Sequence[Any]:
     return list(value) if isinstance(value, list | tuple) else [_WRONG]
 
 
-def _are_widths(value: Any) -> bool:
-    def is_pair(pair: Any) -> bool:
-        return isinstance(pair, list | tuple) and len(pair) == 2 and all(type(n) is int and n > 0 for n in pair)
+def _is_table(value: Any, columns: int, most: float) -> bool:
+    def is_row(row: Any) -> bool:
+        return (
+            isinstance(row, list | tuple)
+            and len(row) == columns
+            and all(type(n) is int and 1 <= n <= most for n in row)
+        )
 
-    return isinstance(value, list | tuple) and len(value) == 3 and all(map(is_pair, value))
+    return isinstance(value, list | tuple) and len(value) == 3 and all(map(is_row, value))
 
 
 def _join(names: Sequence[Any], word: str = "or") -> str:
@@ -245,6 +253,9 @@ OPTIONS = {
     "shortcut_type": Option("choice", choices=("A", "B"), null=True),
     "dilations": Option("integer", 1, count=2),
     "preactivation": FLAG,
+    "strides": Option("strides"),
+    "decoder": Option("choice", choices=("paper", "unet")),
+    "deep_supervision": FLAG,
     "widths": Option("widths"),
     "rates": Option("integer", 1, count=0),
     "scaled": FLAG,
@@ -262,6 +273,12 @@ OPTIONS = {
     "checkpoint_minutes": _free(Option("number", 0)),
     "learning_rate": _taken(POSITIVE),
     "decoder_rate_multiple": _taken(POSITIVE),
+    "recipe": Option("choice", choices=("modern", "paper")),
+    "schedule": _taken(Option("choice", choices=("cosine", "polynomial", "halving"))),
+    "warmup_steps": _taken(WHOLE),
+    "weight_decay": _taken(Option("number", 0)),
+    "clip_norm": _taken(Option("number", 0)),
+    "ema_decay": _taken(Option("number", 0, 1, below=True)),
     "halving": _taken(COUNT),
     "seed": SEED,
     "split_seed": SEED,
@@ -294,6 +311,8 @@ OPTIONS = {
     "cubes_per_scan": _taken(COUNT),
     "draws_per_epoch": _taken(COUNT),
     "max_tissue": _taken(PROBABILITY),
+    "augmentation": _taken(Option("choice", choices=("modern", "paper"))),
+    "balanced_crops": _taken(FLAG),
     "flip_prob": _taken(PROBABILITY),
     "flip_left_right": _taken(Option("flag", null=True)),
     "shuffle_prob": _taken(PROBABILITY),

@@ -14,7 +14,7 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from med3d_components.engines import PrecisionTrainer
-from med3d_components.handlers import TrainingCheckpoint, TrainingReport
+from med3d_components.handlers import TrainingCheckpoint, TrainingReport, WeightAverage
 from med3d_components.networks import Med3DNet
 
 Train = Callable[..., PrecisionTrainer]
@@ -45,11 +45,12 @@ def train(tmp_path: Path) -> Train:
         network = build()
         *_, parameter = network.parameters()
         optimizer = torch.optim.SGD([parameter], lr=1.0)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: 0.5**epoch)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5 ** (step // 2))
 
         def step(engine: Engine, batch: float) -> list[dict[str, float]]:
             parameter.grad = torch.ones_like(parameter)
             optimizer.step()
+            schedule.step()
             if trainer.scaler is not None:
                 trainer.scaler.scale(torch.ones(1))
                 trainer.scaler.update(trainer.scaler.get_scale() / 2)
@@ -71,7 +72,6 @@ def train(tmp_path: Path) -> Train:
         evaluator.state.epoch = 0
 
         def validate() -> None:
-            schedule.step()
             score = scores[trainer.state.epoch - 1]
             if score is not None:
                 evaluator.state.epoch = trainer.state.epoch
@@ -81,7 +81,8 @@ def train(tmp_path: Path) -> Train:
         trainer.add_event_handler(Events.EPOCH_COMPLETED, validate)
         TrainingReport(tmp_path / "eval", evaluator, resume).attach(trainer)
         checkpoint = TrainingCheckpoint(
-            tmp_path / "models", tmp_path, network, optimizer, schedule, evaluator, {**ORIGIN, **settings}, resume,
+            tmp_path / "models", tmp_path, network, optimizer, schedule, WeightAverage(network, 0),
+            evaluator, {**ORIGIN, **settings}, resume,
             **arguments,
         )  # fmt: skip
         checkpoint.attach(trainer)

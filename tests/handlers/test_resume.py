@@ -11,11 +11,12 @@ import pytest
 import torch
 from ignite.engine import Events
 
-from med3d_components.engines import PrecisionTrainer, polynomial_schedule
+from med3d_components.engines import PrecisionTrainer
 from med3d_components.handlers import (
     EncoderFreezer,
     TrainingCheckpoint,
 )
+from med3d_components.rates import rate_share
 from med3d_components.utils import check_finite
 from tests.handlers.tiny_training import (
     CASES,
@@ -46,7 +47,9 @@ def test_a_changed_rate_is_taken_and_said_and_a_finished_run_learns_in_its_next_
         )
 
     train(tmp_path, epochs=4, rate=0.01, resume=True, watch=note, workers=0, options={"device": "cpu"})
-    assert rates == pytest.approx([0.02 * polynomial_schedule(epoch, 4) for epoch in (2, 3) for _ in range(STEPS)])
+    assert rates == pytest.approx(
+        [0.02 * rate_share(step, STEPS, 4, "polynomial") for step in range(2 * STEPS, 4 * STEPS)]
+    )
     assert not torch.equal(read(tmp_path)["network"]["head.weight"], model["head.weight"])
     assert "learning_rate was 0.1 and is now 0.01: taken from epoch 3 on." in caplog.messages
     assert "epochs was 2 and is now 4: taken from epoch 3 on." in caplog.messages

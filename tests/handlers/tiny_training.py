@@ -19,7 +19,7 @@ from monai.handlers import LrScheduleHandler
 from torch import nn
 
 from med3d_components.data import DomainBatchSampler
-from med3d_components.engines import PrecisionTrainer, parameter_groups, polynomial_schedule
+from med3d_components.engines import PrecisionTrainer
 from med3d_components.handlers import (
     EarlyStop,
     EncoderFreezer,
@@ -27,7 +27,9 @@ from med3d_components.handlers import (
     Interruption,
     TrainingCheckpoint,
     Validation,
+    WeightAverage,
 )
+from med3d_components.rates import parameter_groups, rate_share
 
 CASES, STEPS = 7, 4  # of two each, the last of one
 
@@ -78,6 +80,7 @@ def train(
     batch_size: int = 2,
     rate: float = 0.1,
     freeze: int = 0,
+    decay: float = 0,
     val_interval: int = 1,
     patience: int = 0,
     output: Callable[[Any], Any] = score,
@@ -90,10 +93,13 @@ def train(
     data = Scans([{"domain": "x"}] * CASES)
     sampler = DomainBatchSampler(data, batch_size)
     optimizer = torch.optim.Adam(parameter_groups(network, rate, 2))
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: polynomial_schedule(epoch, epochs))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: rate_share(step, len(sampler), epochs, "polynomial")
+    )
+    average = WeightAverage(network, decay, warmup_steps=4)
     held = [{"image": torch.full((1, 1, 4, 4, 4), 0.5), "label": torch.full((1, 1, 4, 4, 4), 0.3)}] * 2
     evaluator = SupervisedEvaluator(
-        "cpu", held, network, key_val_metric={"score": Average(output_transform=output)}, decollate=False
+        "cpu", held, average.network, key_val_metric={"score": Average(output_transform=output)}, decollate=False
     )
     options = {"learning_rate": rate, "epochs": epochs, "batch_size": batch_size, "seed": 0, "num_workers": workers}
     options |= {"patience": patience, "keep": arguments.get("keep", "best"), **arguments.pop("options", {})}
@@ -111,10 +117,11 @@ def train(
         train_handlers=[
             EpochSeeder(sampler, network),
             EncoderFreezer(network, freeze),
-            LrScheduleHandler(schedule, print_lr=False),
+            LrScheduleHandler(schedule, print_lr=False, epoch_level=False),
+            average,
             Validation(val_interval, evaluator),
             TrainingCheckpoint(
-                folder / "models", folder, network, optimizer, schedule, evaluator,
+                folder / "models", folder, network, optimizer, schedule, average, evaluator,
                 {"bundle": "tiny", "trained_on": ["x"]}, resume, options, **arguments,
             ),
             EarlyStop(evaluator, patience),
