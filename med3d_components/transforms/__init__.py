@@ -3,6 +3,7 @@
 And those of Models Genesis: cubes of lung, and the distortions that it restores them from.
 """
 
+from med3d_components.transforms.augmentation import ModernAugmentationd, RandRotateScaled
 from med3d_components.transforms.channel import SelectChanneld
 from med3d_components.transforms.checks import CheckHounsfieldd, CheckImaged
 from med3d_components.transforms.crop import RandForegroundCropd
