@@ -19,6 +19,7 @@ def parameter_groups(network: Any, learning_rate: float, decoder_rate_multiple: 
         decoder_rate_multiple: of that rate, for what is not the encoder.
 
     Example:
+        >>> import torch
         >>> network = torch.nn.ModuleDict({"encoder": torch.nn.Linear(2, 2), "head": torch.nn.Linear(2, 1)})
         >>> [group["lr"] for group in parameter_groups(network, 0.01, 10)]
         [0.01, 0.1]
@@ -69,8 +70,7 @@ def rate_share(
 ) -> float:
     """Return the share of the learning rate at a step.
 
-    For ``LambdaLR``, whose state says nothing of the length of a training: one that is continued for more epochs goes
-    on along their curve.
+    It depends on nothing that was saved: a training that is continued for more epochs goes on along their curve.
 
     Args:
         step: of the training, from 0.

@@ -10,7 +10,7 @@ from med3d_components.handlers.loading import PretrainedEncoder, StrictCheckpoin
 from med3d_components.handlers.pictures import ClassificationPictures, OverlayPictures, RestorationPictures
 from med3d_components.handlers.progress import ProgressBar
 from med3d_components.handlers.record import RunRecord
-from med3d_components.handlers.start import EncoderFreezer, EpochSeeder
+from med3d_components.handlers.start import EncoderFreezer, EpochSeeder, RateSchedule
 from med3d_components.handlers.summary import RunSummary
 from med3d_components.handlers.training import TrainingReport
 from med3d_components.handlers.writer import SingleWriter
@@ -28,6 +28,7 @@ __all__ = [
     "PredictionTable",
     "PretrainedEncoder",
     "ProgressBar",
+    "RateSchedule",
     "RestorationPictures",
     "RunRecord",
     "RunSummary",

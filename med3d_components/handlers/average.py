@@ -17,7 +17,7 @@ class WeightAverage:
     The average is what is validated and kept. Its memory is short at the start, when the weights move fast: it grows
     from ten steps to its full length. Statistics of BatchNorm are those of the moment.
 
-    List it after the handler that loads weights, before those that validate and save.
+    :class:`TrainingCheckpoint` attaches it.
 
     Args:
         network: without a distributed wrapper.
@@ -28,6 +28,7 @@ class WeightAverage:
         network: the average, in evaluation mode; with a decay of 0, the network itself.
 
     Example:
+        >>> import torch
         >>> average = WeightAverage(torch.nn.Linear(1, 1), decay=0.999)
         >>> average.network.training
         False

@@ -18,7 +18,6 @@ import logging
 import math
 import os
 import time
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -57,8 +56,7 @@ class TrainingCheckpoint:
         run_dir: parent of ``checkpoints/``.
         network: without a distributed wrapper; its encoder is in ``network.encoder``.
         optimizer: whose state is kept.
-        lr_scheduler: which follows the steps.
-        average: of the network's weights, what is kept as the model.
+        average: of the network's weights, what is kept as the model; it is attached here.
         evaluator: the engine whose key metric chooses the best network; larger is better. While it is NaN, since no
             validation case has a class, the last network is kept. Its ``state.keep_last`` tells of ``keep``.
         settings: what inference must know, of JSON types.
@@ -82,7 +80,6 @@ class TrainingCheckpoint:
         run_dir: str | os.PathLike[str],
         network: Any,
         optimizer: torch.optim.Optimizer,
-        lr_scheduler: torch.optim.lr_scheduler.LambdaLR,
         average: WeightAverage,
         evaluator: Engine,
         settings: Mapping[str, Any],
@@ -97,7 +94,7 @@ class TrainingCheckpoint:
         self.split_file, self.record = Path(ckpt_dir, "split.json"), Path(ckpt_dir, "run.json")
         folder = Path(run_dir, "checkpoints")
         self.last, self.encoder, self.previous = folder / "last.pt", folder / "encoder.pt", folder / "previous"
-        self.network, self.optimizer, self.lr_scheduler, self.average = network, optimizer, lr_scheduler, average
+        self.network, self.optimizer, self.average = network, optimizer, average
         self.evaluator = evaluator
         self.settings = dict(settings)
         self.resume = as_flag("resume", resume)
@@ -121,7 +118,8 @@ class TrainingCheckpoint:
         """Content of ``last.pt`` with what is taken; empty where nothing is, and when it was written."""
 
     def attach(self, engine: PrecisionTrainer) -> None:
-        """Attach to a trainer."""
+        """Attach to a trainer, with the average: MONAI wants a trainer's handlers to be no references."""
+        self.average.attach(engine)
         self.evaluator.state.keep_last = self.keep_last
         engine.add_event_handler(Events.STARTED, self.start)
         if self.resume:
@@ -216,11 +214,6 @@ class TrainingCheckpoint:
     def _go_on(self, state: Mapping[str, Any], engine: PrecisionTrainer) -> None:
         epoch, step, losses, made = find_place(state, engine.state.epoch_length)
         engine.go_on(epoch, step, losses, made)
-        self.lr_scheduler.last_epoch = epoch * engine.state.epoch_length + step - 1
-        with warnings.catch_warnings():
-            # The optimizer has made its steps in another process.
-            warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step", UserWarning)
-            self.lr_scheduler.step()
         if epoch >= engine.state.max_epochs:
             logger.info("Nothing is left to do: the run has ended after epoch %d; give it more by --epochs.", epoch)
             engine.terminate(skip_completed=True)

@@ -1,8 +1,9 @@
-"""What learns from which epoch on, and how each step starts: by seed, epoch, step and rank alone."""
+"""What learns from which epoch on and how fast, and how each step starts: by seed, epoch, step and rank alone."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import ignite.distributed as idist
@@ -15,7 +16,7 @@ from torch.utils.hooks import RemovableHandle
 
 from med3d_components.data import DomainBatchSampler
 
-__all__ = ["EncoderFreezer", "EpochSeeder"]
+__all__ = ["EncoderFreezer", "EpochSeeder", "RateSchedule"]
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +55,34 @@ class EncoderFreezer:
             self.hook = None
         for parameter in self.learning:
             parameter.requires_grad_(not frozen)
+
+
+class RateSchedule:
+    """Set the learning rate of each step, by the number of the step alone.
+
+    torch's schedulers count the steps themselves and must be told where a resumed run stands.
+
+    Args:
+        optimizer: each of whose groups has the rate that the share is of.
+        share: step of the training, from 0, to share of the rate; see :func:`~med3d_components.rates.rate_share`.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, share: Callable[[int], float]) -> None:
+        self.optimizer = optimizer
+        self.share = share
+        self.rates = [group["lr"] for group in optimizer.param_groups]
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to a trainer."""
+        engine.add_event_handler(Events.ITERATION_STARTED, self.set_rates)
+        # A resumed run may have no step left in an epoch that it completes.
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.set_rates)
+
+    def set_rates(self, engine: Engine) -> None:
+        """Set the rates of the step at hand."""
+        share = self.share(engine.state.iteration - 1)
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = share * rate
 
 
 def _evaluate(module: nn.Module, inputs: Any) -> None:

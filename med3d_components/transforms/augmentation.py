@@ -38,6 +38,7 @@ class RandRotateScaled(Randomizable, MapTransform):
         scale: smallest and largest factor.
 
     Example:
+        >>> import torch
         >>> turn = RandRotateScaled(["image", "label"], prob=1).set_random_state(0)
         >>> turn({"image": torch.rand(1, 9, 8, 7), "label": torch.ones(1, 9, 8, 7)})["label"].unique()
         metatensor([1.])
@@ -92,6 +93,7 @@ class ModernAugmentationd(Compose):
         image_key: whose intensities change, (C, H, W, D), after normalisation.
 
     Example:
+        >>> import torch
         >>> augment = ModernAugmentationd(["image", "label"]).set_random_state(0)
         >>> augment({"image": torch.rand(1, 16, 16, 16), "label": torch.ones(1, 16, 16, 16)})["image"].shape
         torch.Size([1, 16, 16, 16])

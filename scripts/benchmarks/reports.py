@@ -23,7 +23,7 @@ from scripts.samples import write_sample
 
 __all__ = ["reports"]
 
-LEARNING = ("PretrainedEncoder", "EpochSeeder", "LrScheduleHandler", "ValidationHandler")
+LEARNING = ("PretrainedEncoder", "EpochSeeder", "RateSchedule", "ValidationHandler")
 """Handlers that a training needs to learn and to validate; all others write or show something."""
 OPTIONS = {"depth": 10, "spacing": [8, 8, 8], "patch_size": [40, 40, 40], "val_fraction": 0.2, "num_workers": 0}
 

@@ -14,7 +14,7 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from med3d_components.engines import PrecisionTrainer
-from med3d_components.handlers import TrainingCheckpoint, TrainingReport, WeightAverage
+from med3d_components.handlers import RateSchedule, TrainingCheckpoint, TrainingReport, WeightAverage
 from med3d_components.networks import Med3DNet
 
 Train = Callable[..., PrecisionTrainer]
@@ -45,12 +45,10 @@ def train(tmp_path: Path) -> Train:
         network = build()
         *_, parameter = network.parameters()
         optimizer = torch.optim.SGD([parameter], lr=1.0)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5 ** (step // 2))
 
         def step(engine: Engine, batch: float) -> list[dict[str, float]]:
             parameter.grad = torch.ones_like(parameter)
             optimizer.step()
-            schedule.step()
             if trainer.scaler is not None:
                 trainer.scaler.scale(torch.ones(1))
                 trainer.scaler.update(trainer.scaler.get_scale() / 2)
@@ -80,8 +78,9 @@ def train(tmp_path: Path) -> Train:
 
         trainer.add_event_handler(Events.EPOCH_COMPLETED, validate)
         TrainingReport(tmp_path / "eval", evaluator, resume).attach(trainer)
+        RateSchedule(optimizer, lambda step: 0.5 ** (step // 2)).attach(trainer)
         checkpoint = TrainingCheckpoint(
-            tmp_path / "models", tmp_path, network, optimizer, schedule, WeightAverage(network, 0),
+            tmp_path / "models", tmp_path, network, optimizer, WeightAverage(network, 0),
             evaluator, {**ORIGIN, **settings}, resume,
             **arguments,
         )  # fmt: skip

@@ -80,7 +80,7 @@ def test_all_that_repeats_a_run_is_kept(training: Training) -> None:
     assert list(record["configs"]) == ["train.json"]
     assert record["changed"] == []
     assert record["given"] == ["dataset_dir", "run_dir", "depth", "epochs", "patch_size"]
-    assert (record["options"]["learning_rate"], record["options"]["spacing"]) == (0.01, [1.0, 1.0, 1.0])
+    assert (record["options"]["learning_rate"], record["options"]["spacing"]) == (0.001, [1.0, 1.0, 1.0])
     assert record["options"]["dataset_dir"] == training.data.as_posix()
     assert record["scores"] == [
         {"epoch": 1, "val_mean_dice": 0.25},

@@ -15,7 +15,6 @@ from ignite.metrics import Average
 from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedEvaluator
 from monai.engines.utils import IterationEvents
-from monai.handlers import LrScheduleHandler
 from torch import nn
 
 from med3d_components.data import DomainBatchSampler
@@ -25,6 +24,7 @@ from med3d_components.handlers import (
     EncoderFreezer,
     EpochSeeder,
     Interruption,
+    RateSchedule,
     TrainingCheckpoint,
     Validation,
     WeightAverage,
@@ -93,9 +93,7 @@ def train(
     data = Scans([{"domain": "x"}] * CASES)
     sampler = DomainBatchSampler(data, batch_size)
     optimizer = torch.optim.Adam(parameter_groups(network, rate, 2))
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: rate_share(step, len(sampler), epochs, "polynomial")
-    )
+    schedule = RateSchedule(optimizer, lambda step: rate_share(step, len(sampler), epochs, "polynomial"))
     average = WeightAverage(network, decay, warmup_steps=4)
     held = [{"image": torch.full((1, 1, 4, 4, 4), 0.5), "label": torch.full((1, 1, 4, 4, 4), 0.3)}] * 2
     evaluator = SupervisedEvaluator(
@@ -117,11 +115,10 @@ def train(
         train_handlers=[
             EpochSeeder(sampler, network),
             EncoderFreezer(network, freeze),
-            LrScheduleHandler(schedule, print_lr=False, epoch_level=False),
-            average,
+            schedule,
             Validation(val_interval, evaluator),
             TrainingCheckpoint(
-                folder / "models", folder, network, optimizer, schedule, average, evaluator,
+                folder / "models", folder, network, optimizer, average, evaluator,
                 {"bundle": "tiny", "trained_on": ["x"]}, resume, options, **arguments,
             ),
             EarlyStop(evaluator, patience),
