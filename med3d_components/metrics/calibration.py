@@ -143,8 +143,8 @@ class Calibration(CaseMetric):
         super().completed(engine, name)
         engine.state.metric_details[BINS_TABLE] = [
             {
-                "confidence from": float(low),
-                "to": float(high),
+                "confidence from": round(float(low), 4),
+                "to": round(float(high), 4),
                 "voxels": int(count),
                 "mean confidence": float(confidence / count) if count else float("nan"),
                 "accuracy": float(right / count) if count else float("nan"),

@@ -90,7 +90,7 @@ def test_the_engine_holds_the_error_its_parts_the_bins_and_a_row_per_case() -> N
     bins = engine.state.metric_details["calibration"]
     assert [row["voxels"] for row in bins] == [0] * 10 + [64, 0, 0, 64, 0]
     assert bins[13] == pytest.approx(
-        {"confidence from": 13 / 15, "to": 14 / 15, "voxels": 64, "mean confidence": 0.9, "accuracy": 1.0}
+        {"confidence from": 0.8667, "to": 0.9333, "voxels": 64, "mean confidence": 0.9, "accuracy": 1.0}
     )
 
 
