@@ -79,7 +79,7 @@ def test_train_from_an_encoder_evaluate_and_infer_from_the_root_inside_and_elsew
     aside = names(bundle / "eval" / "evaluation" / "previous" / "1")
     assert aside == {"evaluation.json", "cases.csv", "calibration.csv", "overlays.png"}
     line = run_bundle(*again, 0, cwd=bundle, fails=True).rstrip().splitlines()[-1]
-    assert line == "error: --lesion_overlap is 0, but must be a number above 0 and at most 1."
+    assert line == "error: lesion_overlap is 0, but must be a number above 0 and at most 1."
 
     inference = ("run", "inference", "--config_file", bundle / "configs" / "inference.json")
     run_bundle(*inference, "--dataset_dir", data / "imagesTr", "--components", "None", cwd=tmp_path)
