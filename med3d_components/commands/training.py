@@ -33,6 +33,7 @@ def evaluate(model: str, dataset_dir: str, output_dir: str | None = None, **opti
 
     The model knows its cases by their content, in whichever folder they lie and under whichever names. Those that it,
     or a model that it started from, was trained on are scored by --cases all alone; cases.csv tells the set of each.
+    A page, evaluation.html, shows all scores, tables and pictures.
 
     Args:
         model: folder of model.pt or of a bundle, or the zip of a bundle with weights, whose configs are code.
@@ -47,12 +48,15 @@ def evaluate(model: str, dataset_dir: str, output_dir: str | None = None, **opti
         FileNotFoundError: if there is no such model or data.
         ValueError: if the data do not fit, or an option is not one of the bundle.
     """
+    from med3d_components.report.evaluation import write_evaluation_page  # takes seconds
+
     if output_dir is None and Path(model).is_file():
         raise ValueError(f"{model} is a zip, which results cannot go into; name a folder by --output_dir.")
     with open_model(model) as found:
         folder = Path(output_dir) if output_dir else found.ckpt_dir.parent / "eval" / "evaluation"
         places = {"dataset_dir": dataset_dir, "ckpt_dir": str(found.ckpt_dir), "output_dir": str(folder)}
         run_bundle("evaluating", found.bundle, ["train", "evaluate"], {**options, **places})
+    write_evaluation_page(folder)
     return folder / "evaluation.json"
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ignite.distributed as idist
 from ignite.engine import Engine, Events
 
-__all__ = ["CaseCollector", "is_kept"]
+__all__ = ["CaseCollector", "is_kept", "join_cases"]
 
 
 def is_kept(evaluator: Engine) -> bool:
@@ -31,6 +31,26 @@ def is_kept(evaluator: Engine) -> bool:
     state = evaluator.state
     best = getattr(state, "best_metric_epoch", -1)
     return getattr(state, "keep_last", False) or best < 1 or best == state.epoch
+
+
+def join_cases(rows: Sequence[Mapping[str, Any]], *others: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows of a metric with the columns of others behind them, case by case.
+
+    Args:
+        rows: each with "case", and "domain" where there are several; they decide the order.
+        others: rows of other metrics; where two have a column of one name, the first one's stays.
+
+    Example:
+        >>> join_cases([{"case": "a", "dice": 0.9}, {"case": "b", "dice": 0.8}], [{"case": "b", "seconds": 2.0}])
+        [{'case': 'a', 'dice': 0.9}, {'case': 'b', 'dice': 0.8, 'seconds': 2.0}]
+    """
+    found = [{(row.get("domain"), row["case"]): row for row in other} for other in others]
+    joined = []
+    for row in rows:
+        key = row.get("domain"), row["case"]
+        beside = {name: value for other in found for name, value in other.get(key, {}).items()}
+        joined.append({**row, **{name: value for name, value in beside.items() if name not in row}})
+    return joined
 
 
 class CaseCollector(ABC):

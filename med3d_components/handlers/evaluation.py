@@ -12,8 +12,9 @@ from ignite.engine import Engine, Events
 from monai.handlers import ValidationHandler
 
 from med3d_components.engines import PrecisionTrainer
-from med3d_components.handlers.base import is_kept
+from med3d_components.handlers.base import is_kept, join_cases
 from med3d_components.handlers.pictures import PICTURES
+from med3d_components.metrics.calibration import BINS_TABLE
 from med3d_components.utils import is_nan, move_aside, write_json, write_table
 from med3d_components.utils.checks import NotFiniteError
 
@@ -23,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 VALIDATION_FILES = ("cases.csv", "cases_lits.csv", *PICTURES)
 """Names of all that validations leave."""
+OWN_FILES = ("evaluation.json", "calibration.csv", "evaluation.html")
+"""Names of what evaluations leave beside them, the page of ``python -m med3d_components evaluate`` included."""
 
 
 class Validation(ValidationHandler):
@@ -56,11 +59,18 @@ class CaseReport:
     Args:
         output_dir: folder of the report.
         metric: whose rows are written; None for the key metric. The rows of a second one go into ``cases_NAME.csv``.
+        columns: metrics whose columns stand behind those of ``cases.csv``; those that the evaluator lacks are skipped.
     """
 
-    def __init__(self, output_dir: str | os.PathLike[str], metric: str | Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        output_dir: str | os.PathLike[str],
+        metric: str | Sequence[str] | None = None,
+        columns: Sequence[str] = (),
+    ) -> None:
         self.folder = Path(output_dir)
         self.metrics = [metric] if metric is None or isinstance(metric, str) else list(metric)
+        self.columns = columns
 
     def attach(self, engine: Engine) -> None:
         """Attach to an evaluator."""
@@ -70,13 +80,20 @@ class CaseReport:
         """Write the tables."""
         if idist.get_rank() > 0 or not is_kept(engine):
             return
+        details = engine.state.metric_details
         for index, name in enumerate(self.metrics):
-            table = f"cases_{name}.csv" if index else "cases.csv"
-            write_table(self.folder / table, engine.state.metric_details[name or engine.state.key_metric_name])
+            rows = details[name or engine.state.key_metric_name]
+            if index:
+                write_table(self.folder / f"cases_{name}.csv", rows)
+            else:
+                beside = [details[column] for column in self.columns if column in details]
+                write_table(self.folder / "cases.csv", join_cases(rows, *beside))
 
 
 class EvaluationReport:
     """At the end of an evaluation: all metrics in the log and in ``evaluation.json``.
+
+    And how often the network was right for each confidence, in ``calibration.csv``, where :class:`Calibration` counted.
 
     Args:
         output_dir: folder of the report; files of an earlier evaluation are moved to ``previous/N`` in it.
@@ -93,7 +110,7 @@ class EvaluationReport:
     def make_room(self) -> None:
         """Move an earlier report aside."""
         if idist.get_rank() == 0:
-            names = ("evaluation.json", *VALIDATION_FILES)
+            names = (*OWN_FILES, *VALIDATION_FILES)
             move_aside([self.folder / name for name in names], self.folder / "previous")
 
     def report(self, engine: Engine) -> None:
@@ -102,6 +119,8 @@ class EvaluationReport:
             return
         metrics = {name: None if is_nan(value) else value for name, value in engine.state.metrics.items()}
         write_json(self.folder / "evaluation.json", metrics)
+        if bins := engine.state.metric_details.get(BINS_TABLE):
+            write_table(self.folder / "calibration.csv", bins)
         for name, value in metrics.items():
             logger.info("%s %s", name, score_text(value))
         logger.info("Tables and pictures lie in %s.", self.folder)

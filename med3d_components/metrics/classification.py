@@ -12,6 +12,7 @@ from scipy.special import expit
 from scipy.stats import rankdata
 
 from med3d_components.data.nodules import nodule_volume
+from med3d_components.metrics.calibration import expected_calibration_error, fill_bins
 from med3d_components.metrics.cases import Baseline, CaseMetric, mean_of_known
 from med3d_components.utils import check_finite
 
@@ -71,8 +72,10 @@ class BinaryClassification(CaseMetric):
     """ROC AUC of a two-class classifier.
 
     Besides its own value the metric writes into ``engine.state.metrics``: "accuracy", "sensitivity" and "specificity"
-    at a probability of 0.5, ``<name>/low`` and ``<name>/high``, the 95 % interval of the AUC, and
-    ``confusion/<class> as <class>``, the number of cases of a class that are taken for a class. One row per case goes
+    at a probability of 0.5, "ece", the expected calibration error (the confidence is the probability of the class that
+    a case is taken for; of a few cases it is large by chance, too), ``<name>/low`` and ``<name>/high``, the 95 %
+    interval of the AUC, and ``confusion/<class> as <class>``, the number of cases of a class that are taken for a
+    class. One row per case goes
     into ``engine.state.metric_details[<name>]``: "case", "patient", "malignancy", "label" (the class's name) and
     "probability" (of the second class). What lacks a class to be computed is NaN.
 
@@ -134,7 +137,7 @@ class BinaryClassification(CaseMetric):
         }
 
     def summary(self) -> dict[str, float]:
-        """Return accuracy, sensitivity, specificity, and the "low" and "high" end of the AUC's interval."""
+        """Return accuracy, sensitivity, specificity, "ece", and the "low" and "high" end of the AUC's interval."""
         scores, labels = self.scores_and_labels()
         right = (scores >= 0.5) == labels
         low, high = auc_interval(scores, labels)
@@ -142,6 +145,7 @@ class BinaryClassification(CaseMetric):
             "accuracy": mean_of_known(right),
             "sensitivity": mean_of_known(right[labels == 1]),
             "specificity": mean_of_known(right[labels == 0]),
+            "ece": expected_calibration_error(fill_bins(np.maximum(scores, 1 - scores), right)),
             "low": low,
             "high": high,
         }

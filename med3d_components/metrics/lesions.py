@@ -1,8 +1,9 @@
-"""Which predicted lesions answer which reference lesions, as the LiTS challenge decides it.
+"""The lesions of masks, and which predicted ones answer which reference ones, as the LiTS challenge decides it.
 
-Lesions touch, so that one prediction may span several of the reference and the other way round. The rules are those of
-the challenge's own program (PatrickChrist/lits-challenge-scoring, 090307d), also where it departs from its
-description, because only then do scores compare with published ones.
+Lesions touch, so that one prediction may span several of the reference and the other way round. The rules of
+:func:`match_lesions` are those of the challenge's own program (PatrickChrist/lits-challenge-scoring, 090307d), also
+where it departs from its description, because only then do scores compare with published ones. Those of
+:class:`LesionDetection`, which match one to one, are for all else.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy import ndimage, sparse
 
-__all__ = ["Lesions", "Match", "find_lesions", "match_lesions"]
+__all__ = ["Lesions", "Match", "count_common", "find_lesions", "match_lesions"]
 
 
 class Lesions(NamedTuple):
@@ -21,7 +22,7 @@ class Lesions(NamedTuple):
 
     Attributes:
         numbers: (H, W, D), the number of the lesion that a voxel belongs to, from 1 in the order of the array; 0
-            outside. Voxels of one lesion share faces.
+            outside.
         sizes: voxels of each number, that of 0 included.
     """
 
@@ -48,15 +49,42 @@ class Match(NamedTuple):
     detected: int
 
 
-def find_lesions(mask: NDArray[np.bool_]) -> Lesions:
+def find_lesions(mask: NDArray[np.bool_], connectivity: int = 1) -> Lesions:
     """Number the lesions of a mask (H, W, D).
+
+    Args:
+        mask: of all lesions.
+        connectivity: what voxels of one lesion share: 1 for faces, 2 for edges, too, and 3 for corners, too, so that a
+            voxel has 6, 18 or 26 neighbours.
 
     Example:
         >>> find_lesions(np.array([[[True, False, True, True]]])).sizes.tolist()
         [1, 1, 2]
     """
-    numbers, count = ndimage.label(mask)
-    return Lesions(numbers, np.bincount(numbers.ravel(), minlength=count + 1))
+    numbers, count = ndimage.label(mask, ndimage.generate_binary_structure(3, connectivity))
+    # The background is most of a volume, and bincount would copy it.
+    sizes = np.bincount(numbers[mask], minlength=count + 1)
+    sizes[0] = mask.size - sizes.sum()
+    return Lesions(numbers, sizes)
+
+
+def count_common(predicted: Lesions, reference: Lesions) -> sparse.coo_array:
+    """Return how many voxels predicted (row) and reference lesions (column) share; row and column 0 are empty.
+
+    Args:
+        predicted: lesions of the prediction.
+        reference: lesions of the reference, of the same shape.
+
+    Example:
+        >>> truth, guess = (find_lesions(np.array([[x]]) > 0) for x in ([1, 1, 0, 0, 1], [0, 1, 1, 0, 0]))
+        >>> count_common(guess, truth).toarray().tolist()
+        [[0, 0, 0], [0, 1, 0]]
+    """
+    shape = predicted.total + 1, reference.total + 1
+    both = (predicted.numbers > 0) & (reference.numbers > 0)
+    pairs = np.ravel_multi_index((predicted.numbers[both], reference.numbers[both]), shape)
+    known, counts = np.unique(pairs, return_counts=True)
+    return sparse.coo_array((counts, np.unravel_index(known, shape)), shape=shape)
 
 
 def match_lesions(predicted: Lesions, reference: Lesions, least_overlap: float) -> Match:
@@ -80,16 +108,13 @@ def match_lesions(predicted: Lesions, reference: Lesions, least_overlap: float) 
         >>> [match_lesions(guess, truth, share).detected for share in (0, 0.5)]
         [1, 0]
     """
-    shape = predicted.total + 1, reference.total + 1
-    both = (predicted.numbers > 0) & (reference.numbers > 0)
-    pairs = np.ravel_multi_index((predicted.numbers[both], reference.numbers[both]), shape)
-    common = np.bincount(pairs, minlength=shape[0] * shape[1]).reshape(shape)
+    common = count_common(predicted, reference).toarray()
     joined, members = _join_references(common)
     merged = np.zeros_like(common)
     np.add.at(merged.T, joined, common.T)
     answers = merged.argmax(axis=1)
-    intersection = np.bincount(answers, merged[np.arange(len(answers)), answers], minlength=shape[1])
-    reference_sizes = np.bincount(joined, reference.sizes, minlength=shape[1])
+    intersection = np.bincount(answers, merged[np.arange(len(answers)), answers], minlength=reference.total + 1)
+    reference_sizes = np.bincount(joined, reference.sizes, minlength=reference.total + 1)
     found = [number for number in dict.fromkeys(answers.tolist()) if number]
     detected = len(found)
     for number in found:

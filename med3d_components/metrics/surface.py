@@ -9,10 +9,9 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.metrics.utils import get_mask_edges, get_surface_distance
-from monai.transforms.utils import generate_spatial_bounding_box
 from monai.utils import convert_to_numpy
 
-from med3d_components.metrics.cases import CaseMetric, mean_of_known
+from med3d_components.metrics.cases import CaseMetric, foreground_box, mean_of_known
 from med3d_components.transforms.spacing import spacing_of
 from med3d_components.utils import check_finite
 
@@ -87,9 +86,7 @@ class SurfaceMetrics(CaseMetric):
         """
         check_one_grid(case, prediction, label)
         predicted, reference = (convert_to_numpy(volume) for volume in (prediction, label))
-        # All else takes time in proportion to the volume, of which organs are a small part.
-        box = generate_spatial_bounding_box((predicted > 0) | (reference > 0))
-        inside = (0, *(slice(*ends) for ends in zip(*box, strict=True)))
+        inside = (0, *foreground_box(predicted, reference))
         predicted, reference = predicted[inside], reference[inside]
         self.details[case] = [
             self._score(predicted == value, reference == value, spacing) for value in range(1, len(self.classes))

@@ -6,6 +6,7 @@ And those of Models Genesis: cubes of lung, and the distortions that it restores
 from med3d_components.transforms.augmentation import ModernAugmentationd, RandRotateScaled
 from med3d_components.transforms.channel import SelectChanneld
 from med3d_components.transforms.checks import CheckHounsfieldd, CheckImaged
+from med3d_components.transforms.confidence import Confidenced
 from med3d_components.transforms.crop import RandForegroundCropd
 from med3d_components.transforms.cube import LoadImageCubed
 from med3d_components.transforms.distortion import RandBezierIntensityd, RandFlipsd
@@ -25,6 +26,7 @@ __all__ = [
     "CheckHounsfieldd",
     "CheckImaged",
     "ClipIntensityd",
+    "Confidenced",
     "EnsureSpacingd",
     "FastClipIntensityPercentilesd",
     "FastLoadImaged",

@@ -293,6 +293,7 @@ OPTIONS = {
     "folds": Option("integer", 2),
     "fold": WHOLE,
     "cases": _free(Option("choice", choices=("validation", "unseen", "all"))),
+    "lesion_overlap": _free(SHARE),
     "merge_tumours": FLAG,
     "threshold": Option("number", 1, 5),
     "at_threshold": Option("choice", choices=("benign", "malignant", "drop")),

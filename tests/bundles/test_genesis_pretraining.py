@@ -44,6 +44,7 @@ def test_the_published_network_trains_is_evaluated_restores_and_starts_the_other
     scores = json.loads((bundle / "eval" / "evaluation" / "evaluation.json").read_text(encoding="utf-8"))
     best = torch.load(bundle / "checkpoints" / "last.pt", weights_only=True)["best"]["score"]
     assert scores["val_restored"] == pytest.approx(best, abs=1e-4)
+    assert scores["seconds per scan"] > 0
     assert 0 < scores["val_mse/mean image"] < scores["val_mse/unchanged"]
     assert 0 < scores["val_mse/median filter"] < scores["val_mse/unchanged"]
 

@@ -47,7 +47,9 @@ def test_an_encoder_goes_from_pre_training_to_the_coarse_and_the_fine_network(
     scores = json.loads((fine / "eval" / "evaluation" / "evaluation.json").read_text(encoding="utf-8"))
     assert {"monai/dice global/class 1", "monai/hd95 mm/class 1", "monai/missed/class 1"} <= set(scores)
     assert scores["lits/liver_dice_per_case"] == pytest.approx(scores["monai/dice per case/class 1"])
-    assert not [name for name in scores if "lesion" in name]  # all classes of the labels are liver
+    assert not [name for name in scores if name.startswith("lits/lesion")]  # all classes of the labels are liver
+    assert scores["lesion_detection/lesions/class 1"] > 0
+    assert 0 <= scores["ece"] <= 1
     tables = {name: read_table(fine / "eval" / "evaluation" / name)[0] for name in ("cases.csv", "cases_lits.csv")}
     assert list(tables["cases.csv"])[:4] == ["case", "set", "convention", "class 1 dice"]
     assert [row["convention"] for row in tables.values()] == ["MONAI", "LiTS"]
@@ -81,10 +83,11 @@ def test_the_challenges_scores_are_for_livers_with_or_without_lesions(classes: i
     path = ROOT / "bundles" / "liver_ct_fine_segmentation" / "configs" / "evaluate.json"
     content = json.loads(path.read_text(encoding="utf-8"))
     metrics = content["validate#evaluator#additional_metrics"] | {"intensity_window_baseline": None}
-    own = {"metrics": metrics, "case_metric": content["case_metric"]}
+    own = {"metrics": metrics, "case_metric": content["case_metric"], "lesion_overlap": content["lesion_overlap"]}
     parser = ConfigParser({"classes": [f"class {value}" for value in range(classes)], **own})
     found = parser.get_parsed_content("metrics")
     assert {name: found[name].lesions for name in found if name == "lits"} == expected
+    assert found["lesion_detection"].lesion_overlap == 0.1
     assert parser.get_parsed_content("case_metric") == (["monai", "lits"] if expected else "monai")
 
 

@@ -78,7 +78,9 @@ def test_train_from_an_encoder_evaluate_and_infer_from_the_root_inside_and_elsew
     scores = json.loads((bundle / "eval" / "evaluation" / "evaluation.json").read_text(encoding="utf-8"))
     assert scores["val_auc"] == pytest.approx(best["score"], abs=1e-6)
     assert scores["size_baseline"] == 1
+    assert all(0 <= scores[name] <= 1 for name in ("ece", "size_baseline/ece"))
     rows = read_table(bundle / "eval" / "evaluation" / "cases.csv")
+    assert all(float(row["seconds"]) > 0 for row in rows)
 
     inference = ("run", "inference", "--config_file", bundle / "configs" / "inference.json", "--dataset_dir")
     run_bundle(*inference, data, cwd=tmp_path)

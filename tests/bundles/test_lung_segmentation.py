@@ -67,6 +67,19 @@ def test_train_from_an_encoder_evaluate_and_infer_from_the_root_inside_and_elsew
     scores = json.loads((bundle / "eval" / "evaluation" / "evaluation.json").read_text(encoding="utf-8"))
     assert scores["val_mean_dice"] == pytest.approx(weights["best"]["score"], abs=1e-6)
     assert 0 < scores["image_blind_baseline"] < 1
+    assert scores["lesion_detection/lesions/class 1"] > 0
+    assert 0 <= scores["ece"] <= 1
+    assert scores["seconds per scan"] > 0
+    row = read_table(bundle / "eval" / "evaluation" / "cases.csv")[0]
+    assert {"class 1 lesions", "class 2 false positives", "ece", "seconds", "memory MB"} < row.keys()
+    again = ("run", "evaluating", "--config_file", files, "--dataset_dir", data, "--lesion_overlap")
+    run_bundle(*again, 1, cwd=bundle)
+    strict = json.loads((bundle / "eval" / "evaluation" / "evaluation.json").read_text(encoding="utf-8"))
+    assert strict["lesion_detection/detected/class 1"] == 0
+    aside = names(bundle / "eval" / "evaluation" / "previous" / "1")
+    assert aside == {"evaluation.json", "cases.csv", "calibration.csv", "overlays.png"}
+    line = run_bundle(*again, 0, cwd=bundle, fails=True).rstrip().splitlines()[-1]
+    assert line == "error: lesion_overlap is 0, but must be a number above 0 and at most 1."
 
     inference = ("run", "inference", "--config_file", bundle / "configs" / "inference.json")
     run_bundle(*inference, "--dataset_dir", data / "imagesTr", "--components", "None", cwd=tmp_path)

@@ -86,6 +86,8 @@ def test_train_evaluate_and_infer_from_the_root_inside_and_elsewhere(
     best = read(bundle / "checkpoints" / "last.pt")["best"]
     assert scores["val_mean_dice"] == pytest.approx(best["score"], abs=1e-6)  # type: ignore[index, call-overload]
     assert 0 < scores["image_blind_baseline"] < 1
+    counts = {name for name in scores if name.startswith("lesion_detection/lesions/")}
+    assert counts == {f"lesion_detection/lesions/{part}" for part in ("ct/class 1", "mr/class 1", "mr/class 2")}
 
     # From elsewhere: a volume of any orientation, the mask in its geometry.
     affine = np.array([[0, 0, -1.2, 5], [-0.9, 0.1, 0, 6], [0.1, 0.9, 0, 7], [0, 0, 0, 1]])

@@ -65,7 +65,11 @@ def test_options_are_those_of_the_bundle(trained: Path, data: Path, tmp_path: Pa
 def test_a_bundle_is_trained_evaluated_and_classifies(data: Path, tmp_path: Path) -> None:
     nodules, run = str(data / "Nodules"), tmp_path / "run"
     train("lung_nodule_ct_classification", nodules, run_dir=str(run), configs="train,smoke", seed=1)
-    scores = json.loads(evaluate(str(run), nodules).read_text(encoding="utf-8"))
+    file = evaluate(str(run), nodules)
+    scores = json.loads(file.read_text(encoding="utf-8"))
+    page = file.with_name("evaluation.html").read_text(encoding="utf-8")
+    assert "<td>val_auc</td>" in page
+    assert page.count("data:image/png") == 2  # the sheet of cubes and the curve
     (row,) = [row for row in read_table(run / "eval" / "metrics.csv") if float(row["val_auc"]) == scores["val_auc"]][:1]
     assert row["epoch"]
     table = read_table(classify(str(run / "models"), nodules, str(tmp_path / "out")))

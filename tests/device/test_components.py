@@ -20,8 +20,10 @@ from med3d_components.inferers import BodyWindowInferer, CascadeInferer
 from med3d_components.metrics import (
     AverageLabelDice,
     BinaryClassification,
+    Calibration,
     DomainDice,
     IntensityWindowDice,
+    LesionDetection,
     LitsMetrics,
     Restoration,
     SurfaceMetrics,
@@ -29,6 +31,7 @@ from med3d_components.metrics import (
 from med3d_components.networks import Med3DDenseASPPNet
 from med3d_components.transforms import (
     CheckImaged,
+    Confidenced,
     EnsureSpacingd,
     FastClipIntensityPercentilesd,
     InvertToLabelsd,
@@ -98,6 +101,8 @@ METRICS = {
     "DomainDice": lambda training: DomainDice(CLASSES),
     "SurfaceMetrics": lambda training: SurfaceMetrics(CLASSES),
     "LitsMetrics": lambda training: LitsMetrics(),
+    "LesionDetection": lambda training: LesionDetection(CLASSES),
+    "Calibration": lambda training: Calibration(),
     "AverageLabelDice": lambda training: AverageLabelDice(CLASSES, training),
     "IntensityWindowDice": lambda training: IntensityWindowDice(CLASSES, training),
     "Restoration": Restoration,
@@ -113,7 +118,7 @@ def test_a_metric_scores_alike_wherever_predictions_labels_and_training_items_li
     name: str, label_on: str, training_on: str, device: str
 ) -> None:
     training = [sample(1), sample(2)]
-    output = {**sample(), "pred": sample(3)["label"]}
+    output = {**sample(), "pred": sample(3)["label"], "confidence": sample(3)["image"]}
     expected = score(METRICS[name](training), output)
     training = [move(item, device if training_on == PLACES[1] else "cpu") for item in training]
     label = move({"label": output["label"]}, device if label_on == PLACES[1] else "cpu")
@@ -171,6 +176,13 @@ def test_a_transform_computes_alike_on_the_device_and_stays_there(name: str, dev
         assert found.device.type == device
         torch.testing.assert_close(found.as_tensor().cpu(), expected.as_tensor(), atol=1e-5, rtol=0)
         torch.testing.assert_close(found.affine.cpu(), expected.affine)
+
+
+def test_the_confidence_is_computed_alike_on_the_device_and_stays_there(device: str) -> None:
+    logits = torch.randn(3, 6, 5, 4, generator=torch.Generator().manual_seed(0))
+    expected, found = (Confidenced("pred")({"pred": logits.to(place)})["confidence"] for place in ("cpu", device))
+    assert found.device.type == device
+    torch.testing.assert_close(found.cpu(), expected)
 
 
 def test_probabilities_of_the_device_become_the_labels_that_they_become_on_a_cpu(device: str) -> None:

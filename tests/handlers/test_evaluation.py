@@ -31,7 +31,10 @@ def set_batch(engine: Engine) -> None:
 
 def set_metrics(engine: Engine) -> None:
     engine.state.metrics = {"val_mean_dice": 1.0, "liver/tumour": float("nan")}
-    engine.state.metric_details = {"val_mean_dice": [{"domain": "liver", "case": "1", "tumour": float("nan")}]}
+    engine.state.metric_details = {
+        "val_mean_dice": [{"domain": "liver", "case": "1", "tumour": float("nan")}],
+        "calibration": [{"confidence from": 0.0, "voxels": 0}],
+    }
 
 
 def test_an_evaluation_writes_metrics_cases_and_a_picture_and_keeps_the_earlier_ones(tmp_path: Path) -> None:
@@ -42,7 +45,7 @@ def test_an_evaluation_writes_metrics_cases_and_a_picture_and_keeps_the_earlier_
         "liver/tumour": None,
     }
     assert rows(tmp_path / "cases.csv") == [{"domain": "liver", "case": "1", "tumour": ""}]
-    for name in ("evaluation.json", "cases.csv", "overlays.png"):
+    for name in ("evaluation.json", "cases.csv", "calibration.csv", "overlays.png"):
         assert (tmp_path / name).is_file()
         assert (tmp_path / "previous" / "1" / name).is_file()
 
@@ -54,6 +57,24 @@ def test_the_rows_of_a_second_metric_get_a_table_named_after_it(tmp_path: Path) 
     engine.run([0])
     assert rows(tmp_path / "cases.csv") == [{"case": "1", "dice": "1.0"}]
     assert rows(tmp_path / "cases_lits.csv") == [{"case": "1", "rvd": "0.5"}]
+
+
+def test_columns_of_other_metrics_stand_in_the_row_of_their_case(tmp_path: Path) -> None:
+    engine = Engine(lambda engine, batch: None)
+    engine.state.key_metric_name = "dice"
+    engine.state.metric_details = {
+        "dice": [{"domain": "a", "case": "1", "set": "new", "liver": 1.0}, {"domain": "b", "case": "1", "liver": 0.5}],
+        "cost": [
+            {"domain": "b", "case": "1", "seconds": 2.0},
+            {"domain": "a", "case": "1", "set": "new", "seconds": 1.0},
+        ],
+    }
+    CaseReport(tmp_path, columns=["cost", "what no evaluator has"]).attach(engine)
+    engine.run([0])
+    assert rows(tmp_path / "cases.csv") == [
+        {"domain": "a", "case": "1", "set": "new", "liver": "1.0", "seconds": "1.0"},
+        {"domain": "b", "case": "1", "set": "", "liver": "0.5", "seconds": "2.0"},
+    ]
 
 
 @pytest.mark.parametrize(("interval", "expected"), [(1, [1, 2, 3, 4, 5]), (2, [2, 4, 5]), (9, [5])])

@@ -82,6 +82,8 @@ def test_engine_state_holds_scores_counts_and_rows() -> None:
         "accuracy": pytest.approx(4 / 5),
         "sensitivity": 1.0,
         "specificity": pytest.approx(2 / 3),
+        # Each of 0.6 in a bin of its own: it is the border of two, and 1 - 0.4 lies just below.
+        "ece": pytest.approx((abs(0.9 + 0.9 - 2) + abs(0.6 - 1) + abs(0.6 - 0) + abs(0.5 - 1)) / 5),
         "val_auc/low": pytest.approx(auc_interval(probabilities, labels)[0]),
         "val_auc/high": 1.0,
         "confusion/benign as benign": 2,
@@ -158,7 +160,7 @@ def test_size_alone_tells_large_nodules_from_small_ones(tmp_path: Path) -> None:
     )
     assert state.metrics["size_alone"] == pytest.approx(roc_auc(sizes, labels))
     assert state.metrics.keys() == {"size_alone"} | {
-        f"size_alone/{part}" for part in ("accuracy", "sensitivity", "specificity", "low", "high")
+        f"size_alone/{part}" for part in ("accuracy", "sensitivity", "specificity", "ece", "low", "high")
     }
     assert 0.5 <= state.metrics["size_alone/accuracy"] < 1
     assert not state.metric_details
