@@ -114,7 +114,7 @@ def test_folds_that_differ_in_more_than_their_cases_are_refused(varied_data: Pat
     members = leave_folds("lung_segmentation", varied_data, tmp_path)
     settings = json.loads((members[1] / "settings.json").read_text(encoding="utf-8"))
     write_json(members[1] / "settings.json", {**settings, "spacing": [2, 2, 2]})
-    with pytest.raises(ValueError, match="was trained with another spacing than .*, so they cannot be one model"):
+    with pytest.raises(ValueError, match=r"was trained with another spacing than .*, so they cannot be one model"):
         write_ensemble(members, tmp_path / "models")
     assert not (tmp_path / "models").exists()
 
