@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from torch import nn
 
-from med3d_components.networks.cascade import CascadeNet, CoarseStage
+from med3d_components.networks.cascade import CascadeNet
 from med3d_components.networks.classification import Med3DClassificationNet
 from med3d_components.networks.dense_aspp import Med3DDenseASPPNet
 from med3d_components.networks.ensemble import CascadeEnsembleNet, EnsembleNet
@@ -106,7 +106,7 @@ def build_network(settings: Mapping[str, Any], frozen_stages: Sequence[str] = ()
         arguments["make_coarse"] = partial(build_network, arguments.pop("coarse"))
     network: Any = NETWORKS[task][kind](**arguments) if members is None else _ensemble(task, kind, members, arguments)
     network.settings = {**settings, **network.eval().encoder.settings}
-    if isinstance(network, CoarseStage):
+    if task == "cascade":
         network.settings |= {"coarse": network.coarse.settings, "rates": list(network.rates), "scaled": False}
     return cast("nn.Module", network)
 

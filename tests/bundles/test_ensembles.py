@@ -78,9 +78,9 @@ def test_the_model_averages_those_of_the_folds_and_has_all_cases_as_trained_on(e
     members = [read_network(tmp_path / f"fold_{fold}" / ensemble.name) for fold in range(2)]
     image = torch.rand(1, 1, 24, 20, 17)
     with torch.no_grad():
-        several = [member(image).softmax(1) for member in members]
-        torch.testing.assert_close(network(image).exp(), sum(several) / 2)
-        assert not torch.allclose(*several, atol=1e-3)
+        one, other = (member(image).softmax(1) for member in members)
+        torch.testing.assert_close(network(image).exp(), (one + other) / 2)
+        assert not torch.allclose(one, other, atol=1e-3)
         if hasattr(network, "locate"):
             assert torch.equal(network.locate(image), members[0].locate(image))
     split = json.loads((ensemble / "models" / "split.json").read_text(encoding="utf-8"))

@@ -89,7 +89,7 @@ def test_a_case_of_nnunet_is_found_by_its_label_though_its_image_ends_in_0000(
     assert parts(folder, split_file=path) == ({"case_0_0000", "case_2_0000"}, {"case_1_0000"})
 
 
-REFUSED = {
+REFUSED: dict[str, tuple[list[Any], dict[str, int], str]] = {
     "a case that there is not": (
         [fold(["case_0", "case_9"], ["case_1"])],
         {},
