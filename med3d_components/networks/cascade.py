@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import nn
@@ -12,11 +12,11 @@ from torch import nn
 from med3d_components.networks.dense_aspp import Med3DDenseASPPNet
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
-
     from med3d_components.weights import LoadReport
 
 __all__ = ["CascadeNet", "CoarseStage"]
+
+Stage = TypeVar("Stage", bound="CoarseStage")
 
 
 class CoarseStage(nn.Module):
@@ -55,7 +55,7 @@ class CoarseStage(nn.Module):
         """Map whole resized volumes (B, in_channels, H, W, D) to the coarse network's logits (B, classes, H, W, D)."""
         return self.coarse(x)
 
-    def train(self, mode: bool = True) -> Self:
+    def train(self: Stage, mode: bool = True) -> Stage:
         """Set the training mode of the fine network; the coarse one goes on using its BatchNorm statistics."""
         super().train(mode)
         self.coarse.eval()

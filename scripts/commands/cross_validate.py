@@ -18,7 +18,7 @@ __all__ = ["cross_validate"]
 def cross_validate(
     dataset_dir: str,
     out: str,
-    bundle: str = CLASSIFIER,
+    bundle: str = "lung_nodule_ct_classification",
     folds: int | None = None,
     seed: int = 0,
     ensemble: bool = False,

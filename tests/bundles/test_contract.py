@@ -96,7 +96,18 @@ def test_requirements_pin_every_dependency_of_the_package() -> None:
 @each_bundle
 def test_overlays_change_only_ids_that_exist_or_are_their_own(bundle: Path) -> None:
     train = ConfigParser(read(bundle / "configs" / "train.json"))
-    own = {"restarts", "trained", "_desc_wiring", "baseline", "reference", "evaluating", "finalize", "cases", "drawn"}
+    own = {
+        "restarts",
+        "trained",
+        "_desc_wiring",
+        "baseline",
+        "reference",
+        "evaluating",
+        "finalize",
+        "cases",
+        "drawn",
+        "mirror",
+    }
     for name in ("evaluate", "multi_gpu_train", "smoke"):
         keys = {key for key in read(bundle / "configs" / f"{name}.json") if not key.startswith("_desc_")}
         for key in keys - own:
