@@ -1,6 +1,6 @@
 """Cross-validate a bundle: train it once per fold, score each case by a network that never saw it.
 
-    python scripts/cross_validate.py --bundle lung_segmentation --dataset_dir DATA --out cv --folds 5
+    python scripts/cross_validate.py --bundle lung_segmentation --dataset_dir DATA --out cv
     python scripts/cross_validate.py --dataset_dir LIDC --out cv --depth 10 --epochs 30
 
 Without --bundle it is the nodule classifier. Every other option goes to the bundle's training. No epoch is chosen by
