@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import locale
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -29,7 +30,11 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # What they add to the coverage of the package is not worth the time: tracing makes torch half as fast.
+    whole = [Path(__file__).parent / name for name in ("bundles", "scripts")]
     for item in items:
+        if any(item.path.is_relative_to(folder) for folder in whole):
+            item.add_marker("no_cover")
         if item.get_closest_marker("gpu") and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="there is no CUDA device"))
         if item.get_closest_marker("device") and shutil.which(os.environ.get("CXX", "c++")) is None:
@@ -42,6 +47,14 @@ def same_locale() -> Iterator[None]:
     before = locale.setlocale(locale.LC_ALL)
     yield
     locale.setlocale(locale.LC_ALL, before)
+
+
+@pytest.fixture(autouse=True)
+def same_log_level() -> Iterator[None]:
+    """Keep the level of the root logger, which the logging.conf of a bundle sets."""
+    before = logging.root.level
+    yield
+    logging.root.setLevel(before)
 
 
 @pytest.fixture

@@ -48,6 +48,7 @@ class Cell:
         options: of the bundle's command line.
         facts: what the report must know of it.
         after: name of the cell whose encoder it starts from, in the place of the option pretrained_weights.
+        configs: further configs, which change train.json.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Cell:
     options: Mapping[str, Any]
     facts: Mapping[str, Any] = field(default_factory=dict)
     after: str | None = None
+    configs: tuple[Path, ...] = ()
 
     def settings(self) -> dict[str, Any]:
         """Return what decides the result."""
@@ -68,9 +70,9 @@ class Cell:
         own = {"run_dir": folder, "resume": _last(folder).is_file(), "keep": "last"}
         if self.after:
             own["pretrained_weights"] = folder.with_name(self.after) / "checkpoints" / "encoder.pt"
-        config = self.bundle / "configs" / "train.json"
+        files = str([str(path) for path in (self.bundle / "configs" / "train.json", *self.configs)])
         options = [str(part) for key, value in {**self.options, **own}.items() for part in (f"--{key}", value)]
-        return [sys.executable, "-m", "monai.bundle", "run", "training", "--config_file", str(config), *options]
+        return [sys.executable, "-m", "monai.bundle", "run", "training", "--config_file", files, *options]
 
 
 def run_cells(cells: Sequence[Cell], out: Path, execute: Execute | None = None, below: str = "cells") -> dict[str, str]:

@@ -53,3 +53,13 @@ def test_a_label_that_is_all_foreground_is_cropped_too() -> None:
 def test_a_label_without_foreground_gives_crops_from_everywhere() -> None:
     empty = {"image": torch.rand(1, 20, 20, 20), "label": torch.zeros(1, 20, 20, 20)}
     assert RandForegroundCropd(["image", "label"], {"a": (8, 8, 8)})(empty)["image"].shape == (1, 8, 8, 8)
+
+
+def test_a_balanced_crop_is_centred_on_each_class_as_often_as_on_any_other() -> None:
+    label = torch.zeros(1, 32, 32, 32)
+    label[0, 2:28, 2:28, 2:28] = 1
+    label[0, 9, 9, 9:11] = 3  # 2 is missing
+    crop = RandForegroundCropd("label", (1, 1, 1), balanced=True).set_random_state(0)
+    drawn = [int(crop({"label": label})["label"]) for _ in range(600)]
+    assert set(drawn) == {0, 1, 3}
+    assert all(150 < drawn.count(value) < 250 for value in (0, 1, 3))

@@ -57,6 +57,7 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> Stub:
     return stub
 
 
+@pytest.mark.slow
 def test_a_study_of_real_trainings_goes_on_where_it_was_stopped(run_study: RunStudy, tmp_path: Path) -> None:
     torch.save({"state_dict": DilatedResNet(10).state_dict()}, tmp_path / "r10.pt")
     arguments = ["--inits", f"med3d={tmp_path}/r{{depth}}.pt", "--seeds", 0, "--shares", "0.5,1", "--epochs", 1]

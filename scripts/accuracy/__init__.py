@@ -1,0 +1,1 @@
+"""The measured accuracy of the bundles: what docs/accuracy.md reports."""
