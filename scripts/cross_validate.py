@@ -1,9 +1,12 @@
-"""Cross-validate the nodule classifier: train it once per fold, score each nodule by a network that never saw it.
+"""Cross-validate a bundle: train it once per fold, score each case by a network that never saw it.
 
+    python scripts/cross_validate.py --bundle lung_segmentation --dataset_dir DATA --out cv
     python scripts/cross_validate.py --dataset_dir LIDC --out cv --depth 10 --epochs 30
 
-Every other option goes to the bundle's training. No epoch is chosen by the fold it is scored on: the network of the
-last epoch counts. Beside it stands the score of the nodules' size alone, where all of them have a mask.
+Without --bundle it is the nodule classifier. Every other option goes to the bundle's training. No epoch is chosen by
+the fold it is scored on: the network of the last epoch counts. The same command goes on with what was interrupted, and
+with --ensemble true it writes one model that averages those of all folds. For nodules there is also the score of their
+size alone, where all of them have a mask.
 """
 
 import logging

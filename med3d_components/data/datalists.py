@@ -52,6 +52,9 @@ class SegmentationDatalist(_Datalist):
             with a warning, and :class:`EnsureSpacingd` gives it the average.
         merge_classes: whether every class counts as the first one, as the tumours of LiTS do as liver.
         train_share: share of the training cases that is used, at least one case; spacing and roi_size are theirs.
+        folds: the cases are dealt to so many folds, one of which validates; None for ``val_fraction``.
+        fold: the one that validates, from 0, of ``folds`` or ``split_file``.
+        split_file: names the cases of each fold, as nnU-Net's ``splits_final.json`` does; None to draw.
         default_classes: with them the folder need not exist; there is nothing but these classes then.
         in_channels: of the network. With several, images have as many: on their fourth axis, or each in a file, which
             ``dataset.json`` lists or which are called ``CASE_0000``, ``CASE_0001`` and so on.
@@ -76,9 +79,9 @@ class SegmentationDatalist(_Datalist):
         volumes_ml: class to its least and its largest volume in the training labels, see :func:`label_volumes`.
 
     Raises:
-        FileNotFoundError: if the folder or a file named in its ``dataset.json`` does not exist.
-        ValueError: for invalid folders and headers, labels that do not lie on their image or hold other values, and
-            training labels without foreground; the message names the file.
+        FileNotFoundError: if the folder, a file named in its ``dataset.json``, or ``split_file`` does not exist.
+        ValueError: for invalid folders and headers, labels that do not lie on their image or hold other values,
+            training labels without foreground, and folds that there are not; the message names the file.
 
     Example:
         >>> SegmentationDatalist("3DSeg-8/Task09_Spleen").spacing
@@ -95,6 +98,9 @@ class SegmentationDatalist(_Datalist):
         need_spacing: bool = True,
         merge_classes: bool | str = False,
         train_share: float = 1,
+        folds: int | None = None,
+        fold: int = 0,
+        split_file: str | os.PathLike[str] | None = None,
         default_classes: Sequence[str] | None = None,
         in_channels: int = 1,
         trained_channels: Sequence[str] | None = None,
@@ -114,7 +120,7 @@ class SegmentationDatalist(_Datalist):
             domain.folder,
             [case.name for case in domain.cases],
             domain.digests,
-            lambda: domain.draw(val_fraction, seed, train_share),
+            lambda: domain.draw(val_fraction, seed, train_share, folds, fold, split_file),
         )
         self.name = domain.name
         self.merged = as_flag("merge_classes", merge_classes)

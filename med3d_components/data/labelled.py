@@ -21,8 +21,9 @@ from med3d_components.data.domains import DOMAINS_3DSEG8
 from med3d_components.data.duplicates import check_listed_once, warn_of_copies
 from med3d_components.data.folders import channel_files
 from med3d_components.data.labels import check_label
-from med3d_components.data.scan import case_name
-from med3d_components.data.splits import draw_key, draw_split, take_share
+from med3d_components.data.listed_folds import read_fold
+from med3d_components.data.scan import Place, case_name
+from med3d_components.data.splits import deal_fold, draw_key, draw_split, take_share
 from med3d_components.data.volumes import Header, open_scan, read_header
 
 __all__ = ["Case", "Domain", "find_images", "name_case", "read_domain"]
@@ -66,15 +67,50 @@ class Domain:
     channel_names: tuple[str, ...]
     cases: tuple[Case, ...]
 
-    def draw(self, val_fraction: float, seed: int, train_share: float = 1) -> tuple[list[str], list[str]]:
+    def draw(
+        self,
+        val_fraction: float,
+        seed: int,
+        train_share: float = 1,
+        folds: int | None = None,
+        fold: int = 0,
+        split_file: Place | None = None,
+    ) -> tuple[list[str], list[str]]:
         """Draw training and validation cases, by name.
 
         A case is drawn by the hash of seed, domain and case name, so the split depends neither on the order of the
         files nor on the other domains. With a fraction of 1 every case is in both. Of the training cases a share is
         used, at least one case; it is part of any larger share, and the validation cases stay the same.
+
+        Args:
+            val_fraction: share of the cases that validates.
+            seed: of the draw.
+            train_share: of the training cases.
+            folds: cases are dealt to so many folds, one of which validates, in the place of ``val_fraction``.
+            fold: which one, from 0; of ``folds`` or of ``split_file``.
+            split_file: names the cases of each fold in the place of a draw, see :func:`read_fold`.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: for both folds and a file, a fold of neither, and what these refuse.
         """
         drawn = sorted((case.name for case in self.cases), key=lambda name: draw_key(seed, self.name, name))
-        training, validation = draw_split(drawn, val_fraction)
+        if split_file is not None:
+            if folds is not None:
+                raise ValueError(
+                    f"folds is {folds} and split_file is {split_file}, but only one of them can say which cases "
+                    "validate; leave the other out."
+                )
+            # nnU-Net calls a case by its label, whose image may be CASE_0000.
+            known = {case_name(case.label): case.name for case in self.cases}
+            training, validation = read_fold(split_file, fold, {**known, **{name: name for name in drawn}})
+            training = [name for name in drawn if name in set(training)]
+        elif folds is not None:
+            training, validation = deal_fold(drawn, folds, fold)
+        elif fold:
+            raise ValueError(f"fold is {fold}, but there are no folds; say how many by --folds, or give --split_file.")
+        else:
+            training, validation = draw_split(drawn, val_fraction)
         return sorted(take_share(training, train_share)), sorted(validation)
 
     def digests(self, names: Iterable[str]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from med3d_components.utils.checks import is_number
 
-__all__ = ["draw_fold", "draw_key", "draw_patients", "draw_split", "take_share"]
+__all__ = ["deal_fold", "draw_fold", "draw_key", "draw_patients", "draw_split", "take_share"]
 
 T = TypeVar("T")
 
@@ -59,6 +59,27 @@ def draw_split(drawn: Sequence[T], val_fraction: float) -> tuple[list[T], list[T
     return list(drawn[count:]), list(drawn[:count])
 
 
+def deal_fold(drawn: Sequence[T], folds: int, fold: int) -> tuple[list[T], list[T]]:
+    """Return what to train and what to validate on in one of several folds: each case validates in one of them.
+
+    Args:
+        drawn: in an order such as that of :func:`draw_key`; at least as many as there are folds.
+        folds: number of folds.
+        fold: from 0.
+
+    Raises:
+        ValueError: if there is no such fold, or one would be empty.
+
+    Example:
+        >>> deal_fold(["a", "b", "c", "d", "e"], folds=2, fold=1)
+        (['a', 'c', 'e'], ['b', 'd'])
+    """
+    _check_fold(folds, fold)
+    if folds > len(drawn):
+        raise ValueError(f"folds is {folds}, but there are {len(drawn)} cases; give at most {len(drawn)}.")
+    return [case for index, case in enumerate(drawn) if index % folds != fold], list(drawn[fold::folds])
+
+
 def draw_fold(items: Sequence[Mapping[str, Any]], folds: int, fold: int, seed: int) -> set[str]:
     """Return the patients of a fold; every fold gets its share of those with a nodule of class 1.
 
@@ -71,8 +92,7 @@ def draw_fold(items: Sequence[Mapping[str, Any]], folds: int, fold: int, seed: i
     Raises:
         ValueError: if there is no such fold.
     """
-    if not (isinstance(folds, int) and isinstance(fold, int) and 0 <= fold < folds and folds >= 2):
-        raise ValueError(f"fold is {fold!r} of {folds!r} folds, but must be from 0 to folds - 1, and folds 2 or more.")
+    _check_fold(folds, fold)
     positive = {item["patient"] for item in items if item["label"]}
     patients = {item["patient"] for item in items}
     # Those without a nodule of class 1 come last and are dealt on from where the others ended, so folds are even.
@@ -92,3 +112,8 @@ def draw_patients(items: Sequence[Mapping[str, Any]], train_share: float, seed: 
     groups = [{item["patient"] for item in items if item["label"] == label} for label in labels]
     drawn = [sorted(group, key=lambda patient: draw_key(seed, patient)) for group in groups]
     return {patient for group in drawn for patient in take_share(group, train_share)}
+
+
+def _check_fold(folds: Any, fold: Any) -> None:
+    if not (isinstance(folds, int) and isinstance(fold, int) and 0 <= fold < folds and folds >= 2):
+        raise ValueError(f"fold is {fold!r} of {folds!r} folds, but must be from 0 to folds - 1, and folds 2 or more.")

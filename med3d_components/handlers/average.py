@@ -44,10 +44,17 @@ class WeightAverage:
         if self.handler is not None:
             engine.add_event_handler(Events.STARTED, self.start)
             self.handler.attach(engine)
+            engine.add_event_handler(Events.ITERATION_COMPLETED, self.keep_frozen)
 
     def start(self) -> None:
         """Begin with the weights as they are."""
         self.network.load_state_dict(self.online.state_dict())
+
+    def keep_frozen(self) -> None:
+        """Take weights that do not learn as they are: to average equal numbers rounds them, a little at each step."""
+        for weights, average in zip(self.online.parameters(), self.network.parameters(), strict=True):
+            if not weights.requires_grad:
+                average.copy_(weights)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resume needs; nothing where there is no average."""

@@ -2,6 +2,7 @@
 
 from med3d_components.inferers.cascade import CascadeInferer
 from med3d_components.inferers.fast import FastInferer, fuse_batch_norm
+from med3d_components.inferers.mirrored import MirroredInferer
 from med3d_components.inferers.windows import BodyWindowInferer, DomainSlidingWindowInferer, windows_per_pass
 
 __all__ = [
@@ -9,6 +10,7 @@ __all__ = [
     "CascadeInferer",
     "DomainSlidingWindowInferer",
     "FastInferer",
+    "MirroredInferer",
     "fuse_batch_norm",
     "windows_per_pass",
 ]

@@ -4,6 +4,7 @@ from med3d_components.networks.build import ARCHITECTURES, DECODERS, build_netwo
 from med3d_components.networks.cascade import CascadeNet
 from med3d_components.networks.classification import Med3DClassificationNet
 from med3d_components.networks.dense_aspp import DenseASPP3D, Med3DDenseASPPNet
+from med3d_components.networks.ensemble import CascadeEnsembleNet, EnsembleNet
 from med3d_components.networks.genesis import GenesisEncoder, GenesisEncoderDecoder, GenesisUNet
 from med3d_components.networks.genesis_transfer import GenesisClassificationNet, GenesisSegmentationNet
 from med3d_components.networks.med3d import Med3DNet
@@ -15,9 +16,11 @@ from med3d_components.networks.unet import Med3DUNet, UNetDecoder
 __all__ = [
     "ARCHITECTURES",
     "DECODERS",
+    "CascadeEnsembleNet",
     "CascadeNet",
     "DenseASPP3D",
     "DilatedResNet",
+    "EnsembleNet",
     "GenesisClassificationNet",
     "GenesisEncoder",
     "GenesisEncoderDecoder",

@@ -15,6 +15,8 @@ from torch import nn
 
 from med3d_components.networks.cascade import CascadeNet
 from med3d_components.networks.classification import Med3DClassificationNet
+from med3d_components.networks.dense_aspp import Med3DDenseASPPNet
+from med3d_components.networks.ensemble import CascadeEnsembleNet, EnsembleNet
 from med3d_components.networks.genesis import GenesisUNet
 from med3d_components.networks.genesis_transfer import GenesisClassificationNet, GenesisSegmentationNet
 from med3d_components.networks.med3d import Med3DNet
@@ -39,6 +41,9 @@ NETWORKS: Mapping[str, Mapping[str, Callable[..., nn.Module]]] = {
 }
 """Task to network, by the architecture or, where it is a ResNet with the decoder "unet", by that."""
 
+ENSEMBLES = ("segmentation", "classification", "coarse", "cascade")
+"""Tasks of which several networks can be one."""
+
 RESNET_ONLY = ("depth", "shortcut_type", "dilations", "preactivation", "strides", "widths")
 
 
@@ -48,7 +53,8 @@ def build_network(settings: Mapping[str, Any], frozen_stages: Sequence[str] = ()
     Args:
         settings: the task, see ``NETWORKS``; the architecture, by default "resnet"; the decoder, by default "paper";
             and arguments of the network's class. The coarse network of a cascade has settings of its own under
-            "coarse", and one domain.
+            "coarse", and one domain. With "members", so many networks of these settings are one, see
+            :class:`EnsembleNet`.
         frozen_stages: of the ResNet, that do not learn.
         **training: arguments of the network's class that matter in training only, such as dropout, or that choose
             among what was trained, as the domain does.
@@ -56,7 +62,8 @@ def build_network(settings: Mapping[str, Any], frozen_stages: Sequence[str] = ()
     Raises:
         ValueError: for another task, architecture or decoder, a decoder or deep supervision that do not go with the
             architecture, stages to freeze in the U-Net, a coarse network that does not
-            have exactly one domain, or what the network refuses.
+            have exactly one domain, members of another task than a segmentation or a classification, or what the
+            network refuses.
 
     Example:
         >>> network = build_network({"task": "segmentation", "num_classes": 3, "depth": 10})
@@ -65,7 +72,7 @@ def build_network(settings: Mapping[str, Any], frozen_stages: Sequence[str] = ()
     """
     arguments = {**settings, **training}
     task, architecture = arguments.pop("task"), arguments.pop("architecture", "resnet")
-    decoder = arguments.pop("decoder", "paper")
+    decoder, members = arguments.pop("decoder", "paper"), arguments.pop("members", None)
     if task not in NETWORKS:
         raise ValueError(f"task is {task!r}, but must be one of {', '.join(NETWORKS)}.")
     architectures = [name for name in ARCHITECTURES if name in NETWORKS[task]]
@@ -97,8 +104,22 @@ def build_network(settings: Mapping[str, Any], frozen_stages: Sequence[str] = ()
             (arguments["num_classes"],) = arguments["num_classes"].values()
     if task == "cascade":
         arguments["make_coarse"] = partial(build_network, arguments.pop("coarse"))
-    network: Any = NETWORKS[task][kind](**arguments).eval()
-    network.settings = {**settings, **network.encoder.settings}
-    if isinstance(network, CascadeNet):
+    network: Any = NETWORKS[task][kind](**arguments) if members is None else _ensemble(task, kind, members, arguments)
+    network.settings = {**settings, **network.eval().encoder.settings}
+    if task == "cascade":
         network.settings |= {"coarse": network.coarse.settings, "rates": list(network.rates), "scaled": False}
     return cast("nn.Module", network)
+
+
+def _ensemble(task: str, kind: str, members: Any, arguments: Mapping[str, Any]) -> nn.Module:
+    """Return several networks as one."""
+    if task not in ENSEMBLES:
+        raise ValueError(f"members is {members!r}, but a network of the task {task!r} has none; leave it out.")
+    if not isinstance(members, int) or members < 1:
+        raise ValueError(f"members is {members!r}, but must be the number of networks, 1 or more.")
+    if task != "cascade":
+        return EnsembleNet([NETWORKS[task][kind](**arguments) for _ in range(members)])
+    stage = {name: arguments[name] for name in ("make_coarse", "coarse_checkpoint") if name in arguments}
+    fine = {name: value for name, value in arguments.items() if name not in stage}
+    decoder = "unet" if kind == "unet" else "paper"
+    return CascadeEnsembleNet([Med3DDenseASPPNet(**fine, decoder=decoder) for _ in range(members)], **stage)

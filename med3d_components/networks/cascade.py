@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import nn
@@ -14,39 +14,31 @@ from med3d_components.networks.dense_aspp import Med3DDenseASPPNet
 if TYPE_CHECKING:
     from med3d_components.weights import LoadReport
 
-__all__ = ["CascadeNet"]
+__all__ = ["CascadeNet", "CoarseStage"]
+
+Stage = TypeVar("Stage", bound="CoarseStage")
 
 
-class CascadeNet(Med3DDenseASPPNet):
-    """Hold the fine network, which learns, and the trained coarse one that finds the region for it.
+class CoarseStage(nn.Module):
+    """What a network of the second stage has beside itself: the trained coarse network, as its part ``coarse``.
 
-    The network is the fine one: ``forward`` and ``encoder`` are of the second stage. The coarse network is its part
-    ``coarse``, so that one checkpoint and one TorchScript file have both stages. It never learns: it has neither
+    So one checkpoint and one TorchScript file have both stages. The coarse network never learns: it has neither
     gradients nor a training mode.
-
-    Args:
-        make_coarse: makes the coarse network, which has one domain, after the fine one.
-        coarse_checkpoint: file to load the coarse network from, see :meth:`load_coarse`; None where the weights of both
-            networks are loaded afterwards.
-        **fine: arguments of the fine network, see :class:`Med3DDenseASPPNet`.
-
-    Raises:
-        ValueError: for an argument that either network refuses, or two networks of different in_channels.
-
-    Example:
-        >>> from med3d_components.networks.med3d import Med3DNet
-        >>> network = CascadeNet(lambda: Med3DNet({"liver": 2}, depth=10), depth=10, roi_size=(64, 64, 64))
-        >>> network.locate(torch.zeros(1, 1, 32, 40, 48)).shape
-        torch.Size([1, 2, 32, 40, 48])
     """
 
-    def __init__(
-        self,
-        make_coarse: Callable[[], nn.Module],
-        coarse_checkpoint: str | os.PathLike[str] | None = None,
-        **fine: Any,
+    def add_coarse(
+        self, make_coarse: Callable[[], nn.Module], coarse_checkpoint: str | os.PathLike[str] | None = None
     ) -> None:
-        super().__init__(**fine)
+        """Make the coarse network and load it.
+
+        Args:
+            make_coarse: makes it; it has one domain.
+            coarse_checkpoint: file to load it from, see :meth:`load_coarse`; None where the weights of both networks
+                are loaded afterwards.
+
+        Raises:
+            ValueError: if it sees other channels than the fine one.
+        """
         self.coarse = make_coarse().requires_grad_(False).eval()
         parts: list[Any] = [self.coarse, self]
         coarse, own = (part.encoder.settings["in_channels"] for part in parts)
@@ -63,7 +55,7 @@ class CascadeNet(Med3DDenseASPPNet):
         """Map whole resized volumes (B, in_channels, H, W, D) to the coarse network's logits (B, classes, H, W, D)."""
         return self.coarse(x)
 
-    def train(self, mode: bool = True) -> CascadeNet:
+    def train(self: Stage, mode: bool = True) -> Stage:
         """Set the training mode of the fine network; the coarse one goes on using its BatchNorm statistics."""
         super().train(mode)
         self.coarse.eval()
@@ -92,3 +84,34 @@ class CascadeNet(Med3DDenseASPPNet):
         from med3d_components.weights import load_checkpoint  # that module imports this package
 
         return load_checkpoint(self.coarse, path, part="coarse")
+
+
+class CascadeNet(CoarseStage, Med3DDenseASPPNet):
+    """Hold the fine network, which learns, and the trained coarse one that finds the region for it.
+
+    The network is the fine one: ``forward`` and ``encoder`` are of the second stage.
+
+    Args:
+        make_coarse: makes the coarse network, which has one domain, after the fine one.
+        coarse_checkpoint: file to load the coarse network from, see :meth:`load_coarse`; None where the weights of both
+            networks are loaded afterwards.
+        **fine: arguments of the fine network, see :class:`Med3DDenseASPPNet`.
+
+    Raises:
+        ValueError: for an argument that either network refuses, or two networks of different in_channels.
+
+    Example:
+        >>> from med3d_components.networks.med3d import Med3DNet
+        >>> network = CascadeNet(lambda: Med3DNet({"liver": 2}, depth=10), depth=10, roi_size=(64, 64, 64))
+        >>> network.locate(torch.zeros(1, 1, 32, 40, 48)).shape
+        torch.Size([1, 2, 32, 40, 48])
+    """
+
+    def __init__(
+        self,
+        make_coarse: Callable[[], nn.Module],
+        coarse_checkpoint: str | os.PathLike[str] | None = None,
+        **fine: Any,
+    ) -> None:
+        super().__init__(**fine)
+        self.add_coarse(make_coarse, coarse_checkpoint)

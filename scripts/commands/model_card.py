@@ -67,6 +67,8 @@ def _details(settings: Mapping[str, Any], metadata: Mapping[str, Any], record: M
     lines = [_text(metadata.get("description", ""))]
     classes = settings.get("classes")
     rows = {"Classes": _classes(classes) if classes else "", "Licence of data and weights": UNKNOWN}
+    if members := settings.get("network", {}).get("members"):
+        rows["Ensemble"] = f"of {members} networks, whose probabilities are averaged"
     if record:
         name, version = record["bundle"]["name"], record["bundle"]["version"]
         rows["Bundle"] = f"{name} {version}"

@@ -123,6 +123,8 @@ def with_weights(files: Mapping[str, bytes], bundle: Path, weights: Path) -> dic
         "patch_size": network.get("roi_size", train["patch_size"]),
     }
     train |= {name: value for name, value in found.items() if name in train}
+    if "members" in network:  # of which options of a training say nothing
+        train["network_settings"] = network
     metadata["data_source"] = " and ".join(settings["trained_on"])
     classes = settings.get("classes")
     if classes:  # a pre-training has those of each of its domains; the first is what inference takes by default

@@ -17,7 +17,7 @@ from med3d_components.utils.causes import root_cause
 from med3d_components.utils.command_line import check_known
 from med3d_components.utils.preflight import check_options
 
-__all__ = ["BundleFacts", "equal_budget", "is_synthetic", "read_bundle", "sha256"]
+__all__ = ["BundleFacts", "equal_budget", "is_synthetic", "open_bundle", "read_bundle", "sha256"]
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,7 @@ def read_bundle(bundle: Path, options: Mapping[str, Any]) -> BundleFacts:
     Raises:
         ValueError: for an option that the bundle does not have, and whatever the bundle's datalist refuses.
     """
-    config = str(bundle / "configs" / "train.json")
-    content = dict(ConfigParser.load_config_files(config))
-    for name in options:
-        check_known(name, content, f"the bundle {bundle.name}")
-    content |= options
-    parser = ConfigParser({**content, **check_options(content)})
+    parser = open_bundle(bundle, options)
     try:
         datalist = parser.get_parsed_content("datalist")
     except RuntimeError as error:
@@ -66,6 +61,19 @@ def read_bundle(bundle: Path, options: Mapping[str, Any]) -> BundleFacts:
         validation=len(datalist.validation),
         batch_size=parser.get_parsed_content("batch_size"),
     )
+
+
+def open_bundle(bundle: Path, options: Mapping[str, Any]) -> ConfigParser:
+    """Return the config of a bundle's training with options of its command line; nothing is resolved yet.
+
+    Raises:
+        ValueError: for an option that the bundle does not have, or a value that is not allowed.
+    """
+    content = dict(ConfigParser.load_config_files(str(bundle / "configs" / "train.json")))
+    for name in options:
+        check_known(name, content, f"the bundle {bundle.name}")
+    content |= {"bundle_root": str(bundle), **options}
+    return ConfigParser({**content, **check_options(content)})
 
 
 def equal_budget(epochs: int, val_interval: int, full_steps: int, steps: int) -> tuple[int, int]:

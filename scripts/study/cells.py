@@ -60,7 +60,7 @@ class Cell:
 
     def settings(self) -> dict[str, Any]:
         """Return what decides the result."""
-        weights = str(self.options["pretrained_weights"])
+        weights = str(self.options.get("pretrained_weights"))
         digest = sha256(Path(weights.removeprefix("kinetics:").removeprefix("genesis:")))
         return {"bundle": self.bundle.name, **self.options, "sha256 of the weights": digest}
 
@@ -75,13 +75,14 @@ class Cell:
         return [sys.executable, "-m", "monai.bundle", "run", "training", "--config_file", files, *options]
 
 
-def run_cells(cells: Sequence[Cell], out: Path, execute: Execute | None = None) -> dict[str, str]:
+def run_cells(cells: Sequence[Cell], out: Path, execute: Execute | None = None, below: str = "cells") -> dict[str, str]:
     """Run the cells that are not finished, one after the other, and resume those that were interrupted.
 
     Args:
         cells: in the order to run them; one that starts from another's encoder comes after it.
         out: folder of the study.
         execute: runs a command, given the cell's folder and the file for the output, and returns its exit code.
+        below: folder in ``out`` that holds those of the cells.
 
     Returns:
         Names of the cells that failed, and why.
@@ -89,11 +90,11 @@ def run_cells(cells: Sequence[Cell], out: Path, execute: Execute | None = None) 
     Raises:
         ValueError: before anything runs, if there is a cell of the same name with other settings.
     """
-    folders = {cell.name: out / "cells" / cell.name for cell in cells}
+    folders = {cell.name: out / below / cell.name for cell in cells}
     for cell in cells:
         check_same(folders[cell.name] / "cell.json", cell.settings(), "settings")
     waiting = [cell for cell in cells if not _is_done(folders[cell.name])]
-    print(f"{len(cells)} trainings, {len(cells) - len(waiting)} of them finished before; logs are in {out / 'cells'}.")
+    print(f"{len(cells)} trainings, {len(cells) - len(waiting)} of them finished before; logs are in {out / below}.")
     failures: dict[str, str] = {}
     progress = tqdm(waiting, unit="training", disable=None)  # None: no bar where it would fill a log
     for number, cell in enumerate(progress, 1):
@@ -176,7 +177,7 @@ def _spent(folder: Path) -> float:
 
 def _train(command: Sequence[str], folder: Path, log: IO[bytes]) -> int:
     """Run a command with a bar of the epochs that are done; stop it when this process is stopped."""
-    epochs = int(command[command.index("--epochs") + 1])
+    epochs = int(command[command.index("--epochs") + 1]) if "--epochs" in command else None
     with tqdm(total=epochs, unit="epoch", leave=False, disable=None) as bar:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
         try:

@@ -97,7 +97,7 @@ def test_requirements_pin_every_dependency_of_the_package() -> None:
 def test_overlays_change_only_ids_that_exist_or_are_their_own(bundle: Path) -> None:
     train = ConfigParser(read(bundle / "configs" / "train.json"))
     own = {"restarts", "trained", "_desc_wiring", "baseline", "reference", "evaluating", "finalize", "cases", "drawn"}
-    own |= {"lesion_overlap"}
+    own |= {"lesion_overlap", "mirror"}
     for name in ("evaluate", "multi_gpu_train", "smoke"):
         keys = {key for key in read(bundle / "configs" / f"{name}.json") if not key.startswith("_desc_")}
         for key in keys - own:

@@ -43,6 +43,19 @@ def test_the_average_is_that_of_all_steps_with_a_memory_that_grows(tmp_path: Pat
     assert torch.allclose(model(tmp_path)["head.weight"], average, atol=1e-6)
 
 
+def test_weights_that_do_not_learn_stay_exactly_as_they_are_in_the_average(tmp_path: Path) -> None:
+    before: list[torch.Tensor] = []
+
+    def freeze(trainer: PrecisionTrainer) -> None:
+        encoder = trainer.network.get_submodule("encoder").requires_grad_(False)
+        before.extend(weights.clone() for weights in encoder.parameters())
+
+    trainer = train(tmp_path, decay=0.9, keep="last", watch=freeze)
+    names = [f"encoder.{name}" for name, _ in trainer.network.get_submodule("encoder").named_parameters()]
+    kept = model(tmp_path)
+    assert all(torch.equal(kept[name], weights) for name, weights in zip(names, before, strict=True))
+
+
 def test_an_interrupted_run_goes_on_with_its_average(tmp_path: Path) -> None:
     train(tmp_path / "whole", decay=0.99)
     for stop in (2, 6):
