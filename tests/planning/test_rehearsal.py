@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from scripts.planner.rehearsal import bundle_trainer, default_setting
+from med3d_components.planning.rehearsal import bundle_trainer, default_setting
 from tests.conftest import BUNDLES, ROOT
 
 LUNG = ROOT / "bundles" / "lung_segmentation"

@@ -13,8 +13,9 @@ import pytest
 import torch
 from monai.engines import SupervisedTrainer
 
-from scripts.planner.memory import MEASURING_ENVIRONMENT, Peak, measure_peak, predict_peak
-from scripts.planner.rehearsal import bundle_trainer
+from med3d_components.planning.memory import Peak, predict_peak
+from med3d_components.planning.rehearsal import bundle_trainer
+from scripts.planner.measuring import MEASURING_ENVIRONMENT, measure_peak
 from tests.conftest import ROOT
 
 LUNG, FINE = ROOT / "bundles" / "lung_segmentation", ROOT / "bundles" / "liver_ct_fine_segmentation"
@@ -89,8 +90,8 @@ MEASURE = """
 import sys
 from functools import partial
 from pathlib import Path
-from scripts.planner.memory import measure_peak
-from scripts.planner.rehearsal import bundle_trainer
+from scripts.planner.measuring import measure_peak
+from med3d_components.planning.rehearsal import bundle_trainer
 bundle, precision = sys.argv[1:]
 print(measure_peak(partial(bundle_trainer, Path(bundle), [64] * 3, 1, depth=10, precision=precision)).total)
 """
