@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from med3d_components.commands.models import find_bundle
-from med3d_components.utils import write_json
+from med3d_components.planning.overlay import check_free, write_plan
 
 __all__ = ["plan"]
 
@@ -37,14 +37,10 @@ def plan(
     """
     from med3d_components.planning.plan import make_plan  # takes seconds
 
-    path = Path(out)
-    if path.suffix != ".json":
-        raise ValueError(f"out is {out}, but must end in .json, by which MONAI knows a config.")
-    if path.exists():
-        raise FileExistsError(f"{out} is there already and stays as it is; remove it, or name another --out.")
+    check_free(out)  # before minutes are spent
     overlay = make_plan(dataset_dir, find_bundle(bundle), memory_gb, options)
-    write_json(path, overlay)
+    write_plan(out, overlay)
     for name, value in overlay.items():
         if not name.startswith("_"):
-            print(f"{name:<12} {json.dumps(value):<36} {overlay[f'_desc_{name}']}")
-    return path
+            print(f"{name:<13}{json.dumps(value)}\n{'':13}{overlay[f'_desc_{name}']}")
+    return Path(out)

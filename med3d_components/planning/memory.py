@@ -44,6 +44,18 @@ def predict_peak(make_trainer: MakeTrainer) -> Peak:
     part. In addition a convolution has a workspace, see :class:`LiveMemory`. Not counted are the process itself, the
     workers of a data loader, and validation.
 
+    Predicted, and measured as resident memory, for ``lung_segmentation`` with its default decoder, in bf16, on a CPU:
+
+    ===== ============== ===== ========= ========
+    depth patch          batch predicted measured
+    ===== ============== ===== ========= ========
+    10    40 x 56 x 40   2     0.36 GB   0.41 GB
+    10    40 x 56 x 10   4     0.31 GB   0.37 GB
+    50    40 x 56 x 40   2     0.85 GB   0.90 GB
+    ===== ============== ===== ========= ========
+
+    The second is of strides (2, 2, 1), (2, 2, 1), (2, 2, 2).
+
     Args:
         make_trainer: makes a trainer and all that it holds; see :func:`bundle_trainer`. Two steps are enough.
 
@@ -56,7 +68,7 @@ def predict_peak(make_trainer: MakeTrainer) -> Peak:
         >>> bundle = Path(__file__).parents[2] / "bundles" / "lung_segmentation"
         >>> size = {"patch_size": (64, 64, 64), "batch_size": 1, "depth": 10, "precision": "float32"}
         >>> round(predict_peak(lambda: bundle_trainer(bundle, **size)).total / 1e6)
-        672
+        561
     """
     with FakeTensorMode(allow_non_fake_inputs=True), _RealArange():
         trainer = make_trainer()

@@ -1,14 +1,16 @@
-"""Read a plan as options."""
+"""The file of a plan: one option a line, to be read and edited."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from med3d_components.utils import atomic_path
 from med3d_components.utils.options import has_expression
 
-__all__ = ["read_plan"]
+__all__ = ["check_free", "read_plan", "write_plan"]
 
 
 def read_plan(path: str | Path) -> dict[str, Any]:
@@ -40,3 +42,43 @@ def read_plan(path: str | Path) -> dict[str, Any]:
         if has_expression(value):
             raise ValueError(f"{path}: {name} is {value!r}, which MONAI would evaluate; name a value.")
     return {name: "null" if value is None else value for name, value in options.items()}
+
+
+def write_plan(path: str | Path, overlay: Mapping[str, Any]) -> None:
+    """Write a plan as JSON, each entry in a line of its own, atomically.
+
+    Args:
+        path: of a file that is not there.
+        overlay: of :func:`make_plan`.
+
+    Raises:
+        FileExistsError: if the file is there.
+
+    Example:
+        >>> write_plan("plan.json", {"strides": [[2, 2, 1]] * 3, "depth": 10})
+        >>> print(Path("plan.json").read_text())
+        {
+            "strides": [[2, 2, 1], [2, 2, 1], [2, 2, 1]],
+            "depth": 10
+        }
+    """
+    check_free(path)
+    lines = (f"    {json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}" for name, value in overlay.items())
+    with atomic_path(path) as temporary:
+        temporary.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+
+
+def check_free(path: str | Path) -> None:
+    """Refuse a file that is there, or that MONAI would not take for a config.
+
+    Args:
+        path: to write.
+
+    Raises:
+        FileExistsError: if the file is there.
+        ValueError: if its name does not end in ``.json``.
+    """
+    if Path(path).suffix != ".json":
+        raise ValueError(f"out is {path}, but must end in .json, by which MONAI knows a config.")
+    if Path(path).exists():
+        raise FileExistsError(f"{path} is there already and stays as it is; remove it, or name another --out.")

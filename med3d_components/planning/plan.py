@@ -36,7 +36,7 @@ def make_plan(
     """Return a config overlay for training a bundle on a set: options, each after a ``_desc_`` line with its reason.
 
     Memory is predicted by running the bundle's training on tensors without content, see :func:`predict_peak`, with a
-    quarter more than that and a copy of the weights for their average. Predicted and measured on two cores in GB:
+    quarter more than that and a copy of the weights for their average.
 
     Args:
         dataset_dir: folder of the training set, with a ``dataset.json``.
@@ -82,7 +82,7 @@ def _check(config: Mapping[str, Any], bundle: str, options: Mapping[str, Any]) -
     return given
 
 
-def _fit(fingerprint: Fingerprint, bundle: Path, memory: float, given: dict[str, Any]) -> dict[str, Any]:
+def _fit(fingerprint: Fingerprint, bundle: Path, memory: float, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is planned: the largest patch that fits, then the largest batch of whole volumes."""
     spacing = given.get("spacing") or choose_spacing(fingerprint)
     fixed = {name: value for name, value in given.items() if name not in PLANNED}
@@ -134,19 +134,19 @@ def _describe(
     """Return the overlay; what was given needs no other reason."""
     size = _times(np.round(fingerprint.median_size(plan["spacing"])).astype(int).tolist())
     room = f"A step takes up to {plan['needed'] / 1e9:.2g} GB, of {memory / 1e9:.2g} GB."
-    spacing = "Of thick slices the 10th percentile, since the median would throw thinner ones away; else the median."
-    if not is_anisotropic(fingerprint):
-        spacing = "The median of all cases, in mm."
+    spacing = "In mm: the median of all cases"
+    if is_anisotropic(fingerprint):
+        spacing += "; along thick slices the 10th percentile, since the median would throw slices of thinner ones away"
     if plan["whole"]:
         patch = f"The median volume, {size} voxels at this spacing, rounded up to a multiple of the strides."
         batch = f"Up to 8 whole volumes, where an epoch has {STEPS} steps and the memory holds them. {room}"
     else:
         patch = f"The largest cube in mm, cut to the median volume of {size} voxels, that the memory holds."
-        batch = f"A larger patch is worth more than more of them. {room}"
+        batch = f"A larger patch is worth more than a larger batch. {room}"
     reasons = {
         "in_channels": "As many as scans have; 1 where dataset.json names the one to use.",
-        "spacing": spacing,
-        "strides": "Thick slices are not halved until voxels are about cubes, nor what would have less than 4 voxels.",
+        "spacing": f"{spacing}.",
+        "strides": "Thick slices are not halved until voxels are about cubes, and no axis to less than 4 voxels.",
         "patch_size": patch,
         "batch_size": batch,
     }

@@ -101,7 +101,7 @@ def patches(
 
     Example:
         >>> [patch.size for patch in patches((35, 50, 9), (1, 1, 4))]
-        [[40, 56, 10], [40, 40, 10], [32, 32, 8]]
+        [[40, 56, 10], [40, 40, 10], [40, 32, 8]]
     """
     length = (size * np.array(spacing)).max()
     while True:

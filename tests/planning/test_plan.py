@@ -14,7 +14,7 @@ from med3d_components.commands import plan, train
 from med3d_components.planning.memory import MARGIN, Peak
 from med3d_components.planning.overlay import read_plan
 from med3d_components.planning.plan import make_plan
-from med3d_components.utils.option_help import option_names
+from med3d_components.utils.option_help import describe_options, option_names
 from tests.bundles.workflow import read_config, read_table
 from tests.conftest import ROOT, MakeDomain, RunBundle
 
@@ -47,17 +47,17 @@ def decided(overlay: dict[str, Any]) -> dict[str, Any]:
 def test_thick_slices_get_a_plan_with_a_reason_for_each_entry(
     tmp_path: Path, make_domain: MakeDomain, kilobytes: list[dict[str, Any]]
 ) -> None:
-    folder = make_domain(tmp_path / "Stacks", cases=4, size=(35, 50, 13), spacing=(1, 1, 4), classes=3)
+    folder = make_domain(tmp_path / "Stacks", cases=4, size=(35, 50, 15), spacing=(1, 1, 4), classes=3)
     overlay = make_plan(folder, LUNG, memory_gb=1)
     assert decided(overlay) == {
         "in_channels": 1,
         "spacing": [1.0, 1.0, 4.0],
         "strides": [[2, 2, 1], [2, 2, 1], [2, 2, 2]],
-        "patch_size": [40, 56, 14],
+        "patch_size": [40, 56, 16],
         "batch_size": 2,
     }
     assert all(overlay[f"_desc_{name}"] for name in decided(overlay))
-    assert "4 cases of 35 x 50 x 13 voxels of 1 x 1 x 4 mm" in overlay["_desc_plan"]
+    assert "4 cases of 35 x 50 x 15 voxels of 1 x 1 x 4 mm" in overlay["_desc_plan"]
     assert "3 classes (background, class 1, class 2)" in overlay["_desc_plan"]
     assert option_names(overlay) == list(decided(overlay))
     assert kilobytes[0]["num_classes"] == 3
@@ -127,6 +127,14 @@ def test_the_second_of_two_networks_sees_the_channels_of_the_first(
 ) -> None:
     overlay = make_plan(make_domain(tmp_path / "Liver"), LUNG.with_name("liver_ct_fine_segmentation"), 1)
     assert list(decided(overlay)) == ["spacing", "strides", "patch_size", "batch_size"]
+
+
+def test_the_training_of_two_networks_is_predicted_as_it_is(tmp_path: Path, make_domain: MakeDomain) -> None:
+    folder = make_domain(tmp_path / "Liver", size=(40, 40, 16), spacing=(1, 1, 4))
+    overlay = make_plan(
+        folder, LUNG.with_name("liver_ct_fine_segmentation"), 2, {"depth": 10, "patch_size": [40, 40, 16]}
+    )
+    assert overlay["strides"] == [[2, 2, 1], [2, 2, 1], [2, 2, 2]]
 
 
 def test_memory_is_half_of_what_is_free_if_nothing_is_said(
@@ -202,7 +210,7 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     from tests.conftest import write_domain
 
     folder = tmp_path_factory.mktemp("planned")
-    stacks = write_domain(folder / "Stacks", size=(30, 28, 13), spacing=(1, 1, 4))
+    stacks = write_domain(folder / "Stacks", size=(30, 28, 15), spacing=(1, 1, 4))
     out = plan(str(stacks), str(folder / "plan.json"), memory_gb=2, depth=10)
     return stacks, out
 
@@ -221,8 +229,14 @@ def test_a_training_takes_a_plan_and_what_is_typed_comes_before_it(planned: tupl
         assert options[name] == overlay[name]
     settings = json.loads((tmp_path / "models" / "settings.json").read_text(encoding="utf-8"))
     assert settings["network"]["strides"] == [[2, 2, 1], [2, 2, 1], [2, 1, 2]]
-    assert settings["roi_size"] == overlay["patch_size"] == [32, 28, 14]
+    assert settings["roi_size"] == overlay["patch_size"] == [32, 28, 16]
     assert len(read_table(tmp_path / "eval" / "metrics.csv")) == 1
+
+
+def test_a_plan_has_a_line_for_each_entry(planned: tuple[Path, Path]) -> None:
+    lines = planned[1].read_text(encoding="utf-8").splitlines()
+    assert '    "strides": [[2, 2, 1], [2, 2, 1], [2, 1, 2]],' in lines
+    assert len(lines) == 2 + len(json.loads("\n".join(lines)))
 
 
 def test_monai_takes_a_plan_as_one_more_config_and_its_help_tells_the_reasons(
@@ -233,6 +247,7 @@ def test_monai_takes_a_plan_as_one_more_config_and_its_help_tells_the_reasons(
     places = ("--dataset_dir", stacks, "--run_dir", tmp_path, "--num_workers", 0, "--epochs", 1)
     run_bundle("run", "training", "--config_file", files, *places)
     assert options_of(tmp_path)["strides"] == [[2, 2, 1], [2, 2, 1], [2, 1, 2]]
-    assert "--epochs" in (text := run_bundle("run", "training", "--config_file", files, "--help"))
+    text = describe_options({**read_config(LUNG, "train"), **json.loads(out.read_text(encoding="utf-8"))})
+    assert "--epochs" in text
     assert "Thick slices are not halved" in text
     assert read_config(LUNG, "train")["strides"] == [[2, 2, 2]] * 3

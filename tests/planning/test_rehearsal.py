@@ -39,7 +39,7 @@ def test_a_classification_has_one_label_per_volume_and_a_segmentation_one_per_vo
 def test_options_and_classes_reach_the_network() -> None:
     network = bundle_trainer(LUNG, [16] * 3, 1, num_classes=5, depth=18).network
     assert network.encoder.settings["depth"] == 18
-    assert network.classifier.out_channels == 5
+    assert network.decoder.classifier.out_channels == 5
 
 
 @pytest.mark.parametrize("stage", ["coarse", "fine"])
