@@ -15,7 +15,7 @@ from monai.bundle import ConfigParser
 from med3d_components.planning.fingerprint import Fingerprint, read_fingerprint
 from med3d_components.planning.memory import MARGIN, predict_peak
 from med3d_components.planning.rehearsal import bundle_trainer
-from med3d_components.planning.rules import Patch, choose_spacing, is_anisotropic, patches
+from med3d_components.planning.rules import Patch, choose_spacing, choose_strides, is_anisotropic, patches
 from med3d_components.utils.command_line import check_known
 from med3d_components.utils.machine import free_memory
 from med3d_components.utils.option_help import option_names
@@ -61,7 +61,7 @@ def make_plan(
     if is_expression(config["in_channels"]):
         del plan["in_channels"]  # those of the network before it
     if given.get("architecture") == "genesis":
-        del plan["strides"]  # a U-Net of its own
+        del plan["strides"]  # of its U-Net nobody chooses
     return _describe(fingerprint, plan, given, memory)
 
 
@@ -90,12 +90,13 @@ def _fit(fingerprint: Fingerprint, bundle: Path, memory: float, given: Mapping[s
     size = fingerprint.median_size(spacing)
     candidates = list(patches(size, spacing, given.get("strides"), given.get("architecture", "resnet")))
     if "patch_size" in given:
-        candidates = [Patch(given["patch_size"], candidates[0].strides)]
+        patch = given["patch_size"]
+        candidates = [Patch(patch, given.get("strides") or choose_strides(np.minimum(size, patch), spacing))]
 
     @cache
     def needed(index: int, batch_size: int) -> float:
-        patch, strides = candidates[index]
-        make = partial(bundle_trainer, bundle, patch, batch_size, len(fingerprint.classes), strides=strides, **fixed)
+        voxels, strides = candidates[index]
+        make = partial(bundle_trainer, bundle, voxels, batch_size, len(fingerprint.classes), strides=strides, **fixed)
         peak = predict_peak(make)
         return MARGIN * (peak.total + peak.parameters)
 
@@ -116,12 +117,12 @@ def _fit(fingerprint: Fingerprint, bundle: Path, memory: float, given: Mapping[s
     if index == 0 and "batch_size" not in given:
         enough = (n for n in LARGER if n * STEPS <= fingerprint.cases and needed(0, n) <= memory)
         batch_size = next(enough, batch_size)
-    patch, strides = candidates[index]
+    chosen = candidates[index]
     return {
         "in_channels": fingerprint.channels,
         "spacing": spacing,
-        "strides": strides,
-        "patch_size": patch,
+        "strides": chosen.strides,
+        "patch_size": chosen.size,
         "batch_size": batch_size,
         "whole": index == 0 and "patch_size" not in given,
         "needed": needed(index, batch_size),

@@ -103,7 +103,9 @@ def test_what_is_asked_for_is_taken_and_the_rest_follows(
         "batch_size": 1,
     }
     assert kilobytes[-1]["depth"] == 10
-    assert make_plan(folder, LUNG, 1, {"patch_size": 24})["patch_size"] == [24, 24, 24]
+    overlay = make_plan(folder, LUNG, 1, {"patch_size": 16})
+    assert overlay["patch_size"] == [16, 16, 16]
+    assert overlay["strides"] == [[2, 2, 2], [2, 2, 2], [1, 1, 1]]
     genesis = make_plan(folder, LUNG, 1, {"architecture": "genesis", "spacing": [1, 1, 4]})
     assert "strides" not in genesis
     assert genesis["patch_size"] == [64, 64, 16]
