@@ -11,6 +11,7 @@ from med3d_components.utils import run_commands
 COMMANDS = {
     "segment": "med3d_components.commands.inference:segment",
     "classify": "med3d_components.commands.inference:classify",
+    "plan": "med3d_components.commands.planning:plan",
     "train": "med3d_components.commands.training:train",
     "evaluate": "med3d_components.commands.training:evaluate",
     "replay": "med3d_components.commands.training:replay",

@@ -21,7 +21,7 @@ from med3d_components.utils import write_json
 from med3d_components.utils.command_line import check_known
 from med3d_components.utils.files import file_digest
 from med3d_components.utils.option_help import option_names
-from med3d_components.utils.options import OPTIONS, PATHS, check_value, is_expression
+from med3d_components.utils.options import OPTIONS, PATHS, check_value, has_expression
 
 __all__ = ["repeat"]
 
@@ -112,7 +112,7 @@ def _options(then: Mapping[str, Any], path: Path, config: Path, given: Mapping[s
         if name in OWN:
             continue
         value = recorded if given.get(name) is None else given[name]
-        if _has_expression(value):
+        if has_expression(value):
             raise ValueError(f"{path}: {name} is {value!r}, which MONAI would evaluate; a record holds values alone.")
         if OPTIONS[name].kind in PATHS and isinstance(value, str) and value.endswith(f"<{name}>"):
             raise ValueError(f"{path} does not say where its {name} is; name it by --{name}.")
@@ -129,11 +129,6 @@ def _options(then: Mapping[str, Any], path: Path, config: Path, given: Mapping[s
         if name not in options:
             raise ValueError(f"{path} is damaged (it has no {name}); a new training writes it anew.")
     return options
-
-
-def _has_expression(value: Any) -> bool:
-    """Tell whether MONAI would evaluate a value or a part of it."""
-    return any(map(_has_expression, value)) if isinstance(value, list) else is_expression(value)
 
 
 def _check_device(path: Path, value: Any) -> None:

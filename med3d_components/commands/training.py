@@ -6,11 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from med3d_components.commands.models import find_bundle, open_model, run_bundle
+from med3d_components.planning.overlay import read_plan
 
 __all__ = ["evaluate", "replay", "train"]
 
 
-def train(bundle: str, dataset_dir: str, run_dir: str | None = None, configs: str = "train", **options: Any) -> None:
+def train(
+    bundle: str,
+    dataset_dir: str,
+    run_dir: str | None = None,
+    configs: str = "train",
+    plan: str | None = None,
+    **options: Any,
+) -> None:
     """Train a bundle.
 
     Args:
@@ -18,14 +26,16 @@ def train(bundle: str, dataset_dir: str, run_dir: str | None = None, configs: st
         dataset_dir: folder of the training data.
         run_dir: folder for models/, checkpoints/ and eval/; by default the bundle's own.
         configs: names of its configs, joined by commas: "train,smoke" for a run of seconds.
+        plan: file of options that the command plan has written; those that are typed come before it.
         options: of the bundle's training, such as --depth 10.
 
     Raises:
-        FileNotFoundError: if there is no such bundle or data.
+        FileNotFoundError: if there is no such bundle, data or plan.
         ValueError: if the data do not fit, or an option is not one of the bundle.
     """
+    planned = read_plan(plan) if plan else {}
     places = {"dataset_dir": dataset_dir, "run_dir": run_dir}
-    run_bundle("training", find_bundle(bundle), configs.split(","), {**options, **places})
+    run_bundle("training", find_bundle(bundle), configs.split(","), {**planned, **options, **places})
 
 
 def evaluate(model: str, dataset_dir: str, output_dir: str | None = None, **options: Any) -> Path:

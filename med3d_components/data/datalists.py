@@ -47,6 +47,7 @@ class SegmentationDatalist(_Datalist):
             training and validation: to over-fit on purpose.
         seed: of the split.
         patch_size: upper limit, in voxels, of the regions that training crops.
+        output_stride: of the network's encoder along each axis; regions are multiples of it, which it maps exactly.
         average: of the training images' spacings, "median" or "mean" (Med3D takes the mean for LiTS).
         need_spacing: whether an image without a valid spacing is an error; otherwise it is left out of the average,
             with a warning, and :class:`EnsureSpacingd` gives it the average.
@@ -94,6 +95,7 @@ class SegmentationDatalist(_Datalist):
         val_fraction: float = 0.1,
         seed: int = 0,
         patch_size: Sequence[int] = (96, 96, 96),
+        output_stride: Sequence[int] = (8, 8, 8),
         average: str = "median",
         need_spacing: bool = True,
         merge_classes: bool | str = False,
@@ -127,7 +129,7 @@ class SegmentationDatalist(_Datalist):
         self.label_values = len(domain.classes)
         self.classes = list(domain.classes[:2] if self.merged else domain.classes)
         self.channel, self.channel_names = domain.channel, list(domain.channel_names)
-        part = _measure(domain, division, self.classes, patch_size, average)
+        part = _measure(domain, division, self.classes, patch_size, output_stride, average)
         self.training, self.validation = part.training, part.validation
         self.spacing, self.roi_size, self.volumes_ml = part.spacing, part.roi_size, part.volumes_ml
 
@@ -141,6 +143,7 @@ class MultiDomainDatalist(_Datalist):
         val_fraction: share of each domain's cases used for validation, at least one case.
         seed: of the split.
         patch_size: upper limit, in voxels, of the regions that training crops.
+        output_stride: of the network's encoder along each axis; regions are multiples of it, which it maps exactly.
         default_classes: of each domain; with them the folder need not exist, and there is nothing but these then.
         model_split: as of :class:`SegmentationDatalist`.
 
@@ -168,6 +171,7 @@ class MultiDomainDatalist(_Datalist):
         val_fraction: float = 0.1,
         seed: int = 0,
         patch_size: Sequence[int] = (96, 96, 96),
+        output_stride: Sequence[int] = (8, 8, 8),
         default_classes: Mapping[str, Sequence[str]] | None = None,
         model_split: ModelSplit | None = None,
     ) -> None:
@@ -200,7 +204,7 @@ class MultiDomainDatalist(_Datalist):
         self.domains = list(found)
         self.classes = {name: list(domain.classes) for name, domain in found.items()}
         parts = {
-            name: _measure(domain, division, self.classes[name], patch_size, prefix=f"{name}/")
+            name: _measure(domain, division, self.classes[name], patch_size, output_stride, prefix=f"{name}/")
             for name, domain in found.items()
         }
         self.training = [{**item, "domain": name} for name, part in parts.items() for item in part.training]
@@ -289,6 +293,7 @@ def _measure(
     division: Division,
     classes: Sequence[str],
     patch_size: Sequence[int],
+    output_stride: Sequence[int],
     average: str = "median",
     prefix: str = "",
 ) -> _Part:
@@ -314,7 +319,8 @@ def _measure(
     volumes = label_volumes([case.voxels for case in measured], spacings.prod(axis=1) / 1000, classes)
     spacing = AVERAGES[average](spacings[known], axis=0) if known.any() else np.ones(3)
     sizes = sizes * np.where(known[:, None], spacings, spacing) / spacing
-    roi_size = np.minimum(8 * np.ceil(sizes.round().max(axis=0) / 8), patch_size)
+    multiple = np.array(output_stride)
+    roi_size = np.minimum(multiple * np.ceil(sizes.round().max(axis=0) / multiple), patch_size)
     return _Part(
         [{**_item(cases[name]), **division.mark(name)} for name in training],
         [{**_item(cases[name]), **division.mark(name)} for name in validation],

@@ -1,6 +1,6 @@
 """Networks that the bundles name in ``_target_``."""
 
-from med3d_components.networks.build import ARCHITECTURES, DECODERS, build_network
+from med3d_components.networks.build import ARCHITECTURES, DECODERS, build_network, output_stride
 from med3d_components.networks.cascade import CascadeNet
 from med3d_components.networks.classification import Med3DClassificationNet
 from med3d_components.networks.dense_aspp import DenseASPP3D, Med3DDenseASPPNet
@@ -34,4 +34,5 @@ __all__ = [
     "Med3DUNet",
     "UNetDecoder",
     "build_network",
+    "output_stride",
 ]

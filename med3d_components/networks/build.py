@@ -7,6 +7,7 @@ meaning for the latter and are not used there.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, cast
@@ -25,7 +26,7 @@ from med3d_components.networks.segmentation import Med3DSegmentationNet
 from med3d_components.networks.unet import Med3DUNet
 from med3d_components.utils import as_flag
 
-__all__ = ["ARCHITECTURES", "DECODERS", "NETWORKS", "build_network"]
+__all__ = ["ARCHITECTURES", "DECODERS", "NETWORKS", "build_network", "output_stride"]
 
 ARCHITECTURES = ("resnet", "genesis")
 
@@ -123,3 +124,19 @@ def _ensemble(task: str, kind: str, members: Any, arguments: Mapping[str, Any]) 
     fine = {name: value for name, value in arguments.items() if name not in stage}
     decoder = "unet" if kind == "unet" else "paper"
     return CascadeEnsembleNet([Med3DDenseASPPNet(**fine, decoder=decoder) for _ in range(members)], **stage)
+
+
+def output_stride(strides: Sequence[Sequence[int]], architecture: str = "resnet") -> tuple[int, ...]:
+    """Return the factor between a volume and the encoder's deepest map along each axis, before there is a network.
+
+    Args:
+        strides: see :class:`DilatedResNet`; the U-Net of Models Genesis has none to choose.
+        architecture: see :func:`build_network`.
+
+    Example:
+        >>> output_stride([[2, 2, 1], [2, 2, 1], [2, 2, 2]])
+        (8, 8, 2)
+    """
+    if architecture == "genesis":
+        return GenesisUNet.output_stride
+    return tuple(map(math.prod, zip(*strides, strict=True)))

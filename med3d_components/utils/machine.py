@@ -9,12 +9,13 @@ from pathlib import Path
 
 import monai
 import numpy as np
+import psutil
 import torch
 
 from med3d_components import __version__
 from med3d_components.utils.precision import choose_precision
 
-__all__ = ["default_workers", "describe_machine", "limit_threads", "usable_cores"]
+__all__ = ["default_workers", "describe_machine", "free_memory", "limit_threads", "usable_cores"]
 
 MOST_WORKERS = 8
 """More than a GPU can be fed from; each holds whole volumes in memory."""
@@ -65,6 +66,28 @@ def _quota(cgroup: Path) -> float | None:
         return float(quota) / float(period) if float(quota) > 0 else None
     except (OSError, ValueError):  # no cgroups, or "max" for no limit
         return None
+
+
+def free_memory(device: torch.device, cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """Return how many bytes a device has free: a GPU, or the machine, within its container's limit.
+
+    Args:
+        device: a GPU or the CPU.
+        cgroup: where the system tells of the container's limit, of either version of cgroups.
+
+    Example:
+        >>> free_memory(torch.device("cpu")) > 0
+        True
+    """
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    free = int(psutil.virtual_memory().available)
+    for limit in (cgroup / "memory.max", cgroup / "memory" / "memory.limit_in_bytes"):
+        try:
+            free = min(free, int(limit.read_text(encoding="ascii")))
+        except (OSError, ValueError):  # no cgroups, or "max" for no limit
+            continue
+    return free
 
 
 def limit_threads() -> None:

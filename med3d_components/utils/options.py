@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-__all__ = ["OPTIONS", "PATHS", "RENAMED", "Option", "check_value", "is_expression"]
+__all__ = ["OPTIONS", "PATHS", "RENAMED", "Option", "check_value", "has_expression", "is_expression"]
 
 NULLS = ("null", "none")
 """What people type for a JSON null, in any case; Fire hands ``null`` over as text."""
@@ -147,6 +147,16 @@ def is_expression(value: Any) -> bool:
         (True, True, False)
     """
     return isinstance(value, dict) or (isinstance(value, str) and value[:1] in ("$", "@", "%"))
+
+
+def has_expression(value: Any) -> bool:
+    """Tell whether a value, or an entry of a list however deep, is an expression.
+
+    Example:
+        >>> has_expression([[2, 2, 1], ["$1"]]), has_expression([96, 96, 96])
+        (True, False)
+    """
+    return any(map(has_expression, value)) if isinstance(value, list | tuple) else is_expression(value)
 
 
 class _Wrong:

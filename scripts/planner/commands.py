@@ -12,15 +12,10 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from med3d_components.planning.memory import MARGIN, MakeTrainer, predict_peak
+from med3d_components.planning.rehearsal import bundle_trainer, default_setting
 from med3d_components.utils import as_flag
-from scripts.planner.memory import (
-    MEASURING_ENVIRONMENT,
-    MakeTrainer,
-    MeasuredPeak,
-    measure_peak,
-    predict_peak,
-)
-from scripts.planner.rehearsal import bundle_trainer, default_setting
+from scripts.planner.measuring import MEASURING_ENVIRONMENT, MeasuredPeak, measure_peak
 
 __all__ = ["largest_edges", "plan_memory"]
 
@@ -28,8 +23,6 @@ BUNDLES = Path(__file__).parents[2] / "bundles"
 MEMORIES_GB = (8, 12, 16, 24, 40, 80)
 BATCH_SIZES = (1, 2, 4)
 EDGES = range(32, 513, 32)
-MARGIN = 1.25
-"""A setting fits where so many times its prediction does: predictions hold within 25 %."""
 
 
 def plan_memory(

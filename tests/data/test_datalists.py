@@ -40,6 +40,14 @@ def test_the_region_is_the_largest_training_volume_in_multiples_of_eight(
     assert MultiDomainDatalist(tmp_path, patch_size=(16, 96, 96)).roi_size == {"a": [16, 32, 24]}
 
 
+def test_the_region_is_a_multiple_of_the_encoders_stride_along_each_axis(
+    tmp_path: Path, make_domain: MakeDomain
+) -> None:
+    folder = make_domain(tmp_path / "a", size=(24, 28, 15))
+    assert SegmentationDatalist(folder, output_stride=(8, 8, 2)).roi_size == [24, 32, 16]
+    assert MultiDomainDatalist(tmp_path, output_stride=(4, 2, 1)).roi_size == {"a": [24, 28, 15]}
+
+
 def test_the_split_depends_on_seed_and_names_alone(tmp_path: Path, make_domain: MakeDomain) -> None:
     make_domain(tmp_path / "a", cases=10)
     first = MultiDomainDatalist(tmp_path, val_fraction=0.3)

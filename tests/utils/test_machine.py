@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from med3d_components.utils import machine
-from med3d_components.utils.machine import default_workers, limit_threads, usable_cores
+from med3d_components.utils.machine import default_workers, free_memory, limit_threads, usable_cores
 
 
 @pytest.fixture
@@ -33,6 +33,16 @@ def test_so_does_that_of_the_older_version(quota: str, expected: int, cores: int
 
 def test_without_a_quota_the_affinity_counts(cores: int, tmp_path: Path) -> None:
     assert usable_cores(tmp_path) == cores
+
+
+@pytest.mark.parametrize("file", ["memory.max", "memory/memory.limit_in_bytes"])
+def test_the_memory_of_a_machine_is_that_of_its_container(file: str, tmp_path: Path) -> None:
+    whole = free_memory(torch.device("cpu"), tmp_path)
+    assert whole > 2**20
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    for text, least, most in (("max", 2**20, 2**60), ("1048576", 2**20, 2**20)):
+        (tmp_path / file).write_text(text + "\n")
+        assert least <= free_memory(torch.device("cpu"), tmp_path) <= most
 
 
 @pytest.mark.parametrize(("usable", "processes", "workers"), [(1, 1, 1), (6, 1, 6), (64, 1, 8), (16, 8, 2), (2, 8, 1)])

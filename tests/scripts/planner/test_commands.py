@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 import scripts.planner.commands as script
+from med3d_components.planning.memory import Peak
 from scripts.planner.commands import largest_edges, plan_memory
-from scripts.planner.memory import MEASURING_ENVIRONMENT, Peak
+from scripts.planner.measuring import MEASURING_ENVIRONMENT
 from tests.conftest import ROOT
 
 

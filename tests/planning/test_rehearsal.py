@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from scripts.planner.rehearsal import bundle_trainer, default_setting
+from med3d_components.planning.rehearsal import bundle_trainer, default_setting
 from tests.conftest import BUNDLES, ROOT
 
 LUNG = ROOT / "bundles" / "lung_segmentation"
@@ -39,7 +39,7 @@ def test_a_classification_has_one_label_per_volume_and_a_segmentation_one_per_vo
 def test_options_and_classes_reach_the_network() -> None:
     network = bundle_trainer(LUNG, [16] * 3, 1, num_classes=5, depth=18).network
     assert network.encoder.settings["depth"] == 18
-    assert network.classifier.out_channels == 5
+    assert network.decoder.classifier.out_channels == 5
 
 
 @pytest.mark.parametrize("stage", ["coarse", "fine"])

@@ -161,12 +161,7 @@ def _stand_ins(bundle: Path, config: Mapping[str, Any], num_classes: int, patch_
         coarse = _read_training(bundle.with_name("liver_ct_coarse_segmentation"))
         if not is_expression(config["in_channels"]):
             coarse["in_channels"] = config["in_channels"]
-        network = {key: _option(value, coarse) for key, value in coarse["network_settings"].items()}
+        network = ConfigParser(coarse).get_parsed_content("network_settings")
         found["coarse"] = {"network": network, "intensity_range": [0, 1], "output_range": [0, 1]}
         found["coarse_checkpoint"] = None
     return found
-
-
-def _option(value: Any, config: Mapping[str, Any]) -> Any:
-    """Return the value of an option that a config refers to, or the value itself."""
-    return config[value[1:]] if isinstance(value, str) and value.startswith("@") else value

@@ -13,8 +13,9 @@ import pytest
 import torch
 from monai.engines import SupervisedTrainer
 
-from scripts.planner.memory import MEASURING_ENVIRONMENT, Peak, measure_peak, predict_peak
-from scripts.planner.rehearsal import bundle_trainer
+from med3d_components.planning.memory import Peak, predict_peak
+from med3d_components.planning.rehearsal import bundle_trainer
+from scripts.planner.measuring import MEASURING_ENVIRONMENT, measure_peak
 from tests.conftest import ROOT
 
 LUNG, FINE = ROOT / "bundles" / "lung_segmentation", ROOT / "bundles" / "liver_ct_fine_segmentation"
@@ -74,23 +75,25 @@ def test_bfloat16_needs_less_than_float32() -> None:
 
 
 def test_checkpointing_keeps_fewer_activations_and_the_same_parameters() -> None:
-    kept, recomputed = (predict(FINE, 96, 2, 18, precision="float32", checkpointing=flag) for flag in (False, True))
+    kept, recomputed = (
+        predict(FINE, 96, 2, 18, precision="float32", decoder="paper", checkpointing=flag) for flag in (False, True)
+    )
     assert recomputed.parameters == kept.parameters
     assert recomputed.activations + recomputed.workspace < 0.9 * (kept.activations + kept.workspace)
 
 
 def test_a_convolution_has_a_workspace_of_its_input_and_output() -> None:
-    # The decoder's last group at 64 cubed: 64 channels in, 32 out.
+    # The last group of the paper's decoder at 64 cubed: 64 channels in, 32 out.
     weight = 64 * 32 * 27
-    assert predict(edge=64, precision="float32").workspace == FLOAT * (64**3 * (64 + 32) + weight)
+    assert predict(edge=64, precision="float32", decoder="paper").workspace == FLOAT * (64**3 * (64 + 32) + weight)
 
 
 MEASURE = """
 import sys
 from functools import partial
 from pathlib import Path
-from scripts.planner.memory import measure_peak
-from scripts.planner.rehearsal import bundle_trainer
+from scripts.planner.measuring import measure_peak
+from med3d_components.planning.rehearsal import bundle_trainer
 bundle, precision = sys.argv[1:]
 print(measure_peak(partial(bundle_trainer, Path(bundle), [64] * 3, 1, depth=10, precision=precision)).total)
 """
