@@ -21,14 +21,14 @@ BUNDLE = ROOT / "bundles" / "lung_segmentation"
 RESULTS = ROOT / "docs" / "accuracy" / "results.csv"
 
 
-def run(data_dir: str, out: str, groups: str | Sequence[str] | None = None, results: str = str(RESULTS)) -> None:
+def run(data_dir: str, out: str, groups: str | Sequence[str] | None = None, results: str | None = None) -> None:
     """Train what is not trained yet, and add the scores to the table after each training.
 
     Args:
         data_dir: holds Task04_Hippocampus and sarcoma/.
         out: folder for the trainings.
         groups: names of groups, joined by commas; by default all, in the order of the plan.
-        results: the table.
+        results: the table, by default docs/accuracy/results.csv.
     """
     wanted = [name.strip() for name in groups.split(",")] if isinstance(groups, str) else groups
     trials = [trial for trial in plan() if wanted is None or trial.group in wanted]
@@ -42,14 +42,14 @@ def run(data_dir: str, out: str, groups: str | Sequence[str] | None = None, resu
         report(out, results)
 
 
-def report(out: str, results: str = str(RESULTS)) -> None:
+def report(out: str, results: str | None = None) -> None:
     """Write the table of all trainings that have ended; rows of trainings that lie elsewhere stay.
 
     Args:
         out: folder of the trainings.
-        results: the table.
+        results: the table, by default docs/accuracy/results.csv.
     """
-    path = Path(results)
+    path = Path(results) if results else RESULTS
     before = pd.read_csv(path, dtype=str, keep_default_na=False).to_dict("records") if path.is_file() else []
     rows = {(row["cell"], row["step"]): row for row in before}
     for trial in plan():

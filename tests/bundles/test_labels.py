@@ -35,7 +35,7 @@ def test_a_training_that_nothing_validates_says_so_and_keeps_its_last_weights(
     last = torch.load(bundle / "checkpoints" / "last.pt", weights_only=True)
     model = torch.load(bundle / "models" / "model.pt", weights_only=True)
     assert last["epoch"] == 2
-    assert all(torch.equal(value, last["network"][key]) for key, value in model.items())
+    assert all(torch.equal(value, last["average"]["network"][key]) for key, value in model.items())
     assert [row["val_mean_dice"] for row in read_table(bundle / "eval" / "metrics.csv")] == ["", ""]
 
 
