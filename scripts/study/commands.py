@@ -47,7 +47,8 @@ def run(
         epochs: with all training cases.
         val_interval: in epochs, with all training cases.
         split_seed: of the split into training and validation cases, and of the shares.
-        options: further options of the bundle, such as '{"patch_size": [32, 32, 32]}'.
+        options: further options of the bundle, such as '{"patch_size": [32, 32, 32]}'. Recipe and decoder are the
+            paper's unless they are given.
     """
     data = Data(*_places(bundle, dataset_dir), epochs, val_interval, split_seed, _options(options))
     cells = plan_transfer(data, inits, _list(depths), _list(seeds), _list(shares))

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from monai.bundle import ConfigParser
+
 from med3d_components.data.splits import draw_key
 from scripts.study.bundles import BundleFacts, equal_budget, is_synthetic, read_bundle, sha256
 from scripts.study.cells import Cell
@@ -19,6 +21,8 @@ RESERVED = (
     *("pretrained_weights", "resume", "run_dir", "seed", "split_seed", "train_share", "val_interval"),
 )
 """Options that the study sets itself."""
+PAPER = {"recipe": "paper", "decoder": "paper"}
+"""What the paper's comparison was made with, where a bundle has these options."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class Data:
         epochs: with all training cases.
         val_interval: in epochs, with all training cases.
         split_seed: of the split and of the share, the same for all seeds.
-        options: more options of the bundle.
+        options: more options of the bundle, beside recipe and decoder of the paper, which they may change.
     """
 
     bundle: Path
@@ -76,7 +80,9 @@ class Data:
         }
 
     def _options(self) -> dict[str, Any]:
-        return {"dataset_dir": str(self.dataset_dir), "split_seed": self.split_seed, **self.options}
+        own = ConfigParser.load_config_file(self.bundle / "configs" / "train.json")
+        paper = {name: value for name, value in PAPER.items() if name in own}
+        return {"dataset_dir": str(self.dataset_dir), "split_seed": self.split_seed, **paper, **self.options}
 
 
 def plan_transfer(
