@@ -19,7 +19,7 @@ from med3d_components.utils.machine import describe_machine
 __all__ = ["VARIABLES", "describe_environment", "differences", "package_digest"]
 
 PACKAGE = Path(__file__).parents[1]
-WORKSHOP = ("__main__.py", "commands", "prepare", "report")
+WORKSHOP = ("__main__.py", "commands", "planning", "prepare", "report")
 """Parts of the package that no training uses; zips of bundles lack them."""
 
 DISTRIBUTIONS = ("monai", "numpy", "scipy", "scikit-image", "nibabel", "itk", "pydicom", "pytorch-ignite")

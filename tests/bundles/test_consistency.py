@@ -205,13 +205,13 @@ MISTAKES: dict[str, Mistake] = {
     ),
     "window": (
         "lung_segmentation",
-        lambda c: c["inferer"]["inferer"].update(roi_size=[24] * 3),
+        lambda c: c["inferer"]["inferer"]["inferer"].update(roi_size=[24] * 3),
         "windows",
     ),
     "overlap": ("med3d_pretraining", lambda c: c.update(overlap=0.5), "windows"),
     "margin": (
         "liver_ct_fine_segmentation",
-        lambda c: c["inferer"]["inferer"].update(margin_mm=2),
+        lambda c: c["inferer"]["inferer"]["inferer"].update(margin_mm=2),
         "windows",
     ),
     "precision": ("lung_nodule_ct_classification", lambda c: c.update(precision=OTHER_PRECISION), "windows"),

@@ -66,7 +66,7 @@ def test_two_packings_are_equal_byte_by_byte(packed: Path, tmp_path: Path) -> No
 
 def test_the_package_inside_is_the_package_and_its_note_says_so(packed: Path) -> None:
     whole = {path.relative_to(ROOT).as_posix(): path for path in (ROOT / "med3d_components").rglob("*.py")}
-    workshop = ("/prepare/", "/report/", "/commands/", "/__main__.py")
+    workshop = ("/planning/", "/prepare/", "/report/", "/commands/", "/__main__.py")
     source = {name: path for name, path in whole.items() if not any(part in name for part in workshop)}
     with zipfile.ZipFile(packed / f"genesis_pretraining_v{__version__}.zip") as archive:
         prefix = "genesis_pretraining/"

@@ -60,11 +60,14 @@ def channel_names(bundle: Path) -> list[str]:
 def trained_options(bundle: Path) -> dict[str, Any]:
     """Return what the training of the weights decided, as ids of train.json, so that a further one cannot disagree.
 
-    The bundle's evaluate.json names these ids, since an evaluation must not disagree either.
+    The bundle's evaluate.json names these ids, since an evaluation must not disagree either. Those that it describes
+    are options of its own.
     """
     settings, overlay = (_read(bundle / name) for name in ("models/settings.json", "configs/evaluate.json"))
     found = {key: TRAINED.fullmatch(str(value)) for key, value in overlay.items()}
+    own = {key for key in overlay if f"_desc_{key}" in overlay}
     fixed = {key: value for key, value in overlay.items() if value is None or isinstance(value, bool)}
+    fixed = {key: value for key, value in fixed.items() if key not in own}
     return {**fixed, **{key: _entry(settings, match[1]) for key, match in found.items() if match}}
 
 
