@@ -171,6 +171,8 @@ def compare_scores(found: Path, expected: Path) -> None:
     )
     assert list(ours) == list(theirs)
     for name, score in theirs.items():
+        if "per scan" in name and not name.startswith("false"):  # seconds and memory are each run's own
+            continue
         assert ours[name] == (None if score is None else pytest.approx(score, abs=0.005, rel=0.02)), name
     assert any(score for score in theirs.values())
 
