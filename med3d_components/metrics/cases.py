@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import logging
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ignite.distributed as idist
 import numpy as np
+import torch
 from ignite.engine import Engine, Events
 from ignite.metrics import Metric
 from monai.transforms.utils import generate_spatial_bounding_box
 from numpy.typing import NDArray
 
-__all__ = ["UNNAMED", "Baseline", "CaseMetric", "foreground_box", "mean_of_known"]
+__all__ = ["UNNAMED", "Baseline", "CaseMetric", "LabelMapMetric", "foreground_box", "mean_of_known"]
 
 logger = logging.getLogger(__name__)
 
@@ -98,6 +99,33 @@ class CaseMetric(Metric):
             return row
         first: dict[str, Any] = {key: row[key] for key in ("domain", "case") if key in row}
         return {**first, "set": name, **row}
+
+
+class LabelMapMetric(CaseMetric):
+    """A metric that compares two label maps, class by class, in one data set or in several domains.
+
+    Args:
+        classes: class names, background first, or domain name to class names.
+    """
+
+    def __init__(self, classes: Mapping[str, Sequence[str]] | Sequence[str]) -> None:
+        self.classes = classes if isinstance(classes, Mapping) else {UNNAMED: classes}
+        super().__init__()
+
+    @abstractmethod
+    def update(self, domain: str, case: str, prediction: torch.Tensor, label: torch.Tensor) -> None:
+        """Score one case.
+
+        Args:
+            domain: its domain.
+            case: its name.
+            prediction: label map of shape (1, H, W, D).
+            label: the true label map, of the same shape.
+        """
+
+    def add(self, item: Mapping[str, Any], output: Mapping[str, Any]) -> None:
+        """Score the case of an item, which may have a "domain", by "pred" and "label" of its output."""
+        self.update(item.get("domain", UNNAMED), item["case"], output["pred"], output["label"])
 
 
 class Baseline(CaseMetric):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
 
-from med3d_components.metrics.cases import UNNAMED, CaseMetric, foreground_box, mean_of_known
+from med3d_components.metrics.cases import UNNAMED, LabelMapMetric, foreground_box, mean_of_known
 from med3d_components.metrics.lesions import Lesions, count_common, find_lesions
 from med3d_components.metrics.surface import check_one_grid
 
@@ -31,7 +31,7 @@ class _Found(NamedTuple):
     dice: list[float]  # of each that was detected
 
 
-class LesionDetection(CaseMetric):
+class LesionDetection(LabelMapMetric):
     """Sensitivity, false positives per scan and Dice of the lesions of each class.
 
     A lesion is a component of a class whose voxels touch by faces, edges or corners (26 neighbours). Lesions of the
@@ -77,21 +77,13 @@ class LesionDetection(CaseMetric):
     """
 
     def __init__(self, classes: Mapping[str, Sequence[str]] | Sequence[str], lesion_overlap: float = 0.1) -> None:
-        self.classes = classes if isinstance(classes, Mapping) else {UNNAMED: classes}
         self.lesion_overlap = float(lesion_overlap)
         if not 0 < self.lesion_overlap <= 1:
             raise ValueError(f"lesion_overlap is {lesion_overlap}, but must be a number above 0 and at most 1.")
-        super().__init__()
+        super().__init__(classes)
 
     def update(self, domain: str, case: str, prediction: torch.Tensor, label: torch.Tensor) -> None:
-        """Score one case.
-
-        Args:
-            domain: its domain.
-            case: its name.
-            prediction: label map of shape (1, H, W, D).
-            label: the true label map, of the same shape.
-        """
+        """Score one case, see :class:`LabelMapMetric`."""
         check_one_grid(case, prediction, label)
         predicted, reference = (convert_to_numpy(volume) for volume in (prediction, label))
         inside = (0, *foreground_box(predicted, reference))
@@ -103,10 +95,6 @@ class LesionDetection(CaseMetric):
             self._find(predicted, reference, value, [boxes[value - 1] for boxes in places])
             for value in range(1, count + 1)
         ]
-
-    def add(self, item: Mapping[str, Any], output: Mapping[str, Any]) -> None:
-        """Score the case of an item, which may have a "domain", by "pred" and "label" of its output."""
-        self.update(item.get("domain", UNNAMED), item["case"], output["pred"], output["label"])
 
     def summary(self) -> dict[str, float]:
         """Return ``<part>/<class>`` or ``<part>/<domain>/<class>`` of all parts; NaN where there is no lesion."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from monai.metrics import DiceHelper
 
-from med3d_components.metrics.cases import UNNAMED, CaseMetric, mean_of_known
+from med3d_components.metrics.cases import UNNAMED, LabelMapMetric, mean_of_known
 from med3d_components.utils import check_finite
 
 __all__ = ["DomainDice"]
@@ -18,7 +17,7 @@ ENOUGH = 5
 """Cases that give a domain its full weight."""
 
 
-class DomainDice(CaseMetric):
+class DomainDice(LabelMapMetric):
     """Mean Dice of one dataset, or of many domains, each with its own classes.
 
     Dice is computed per case and foreground class on label maps. A class that a case does not have is left out,
@@ -42,18 +41,8 @@ class DomainDice(CaseMetric):
         1.0
     """
 
-    def __init__(self, classes: Mapping[str, Sequence[str]] | Sequence[str]) -> None:
-        self.classes = classes if isinstance(classes, Mapping) else {UNNAMED: classes}
-        super().__init__()
-
     def update(self, domain: str, case: str, prediction: torch.Tensor, label: torch.Tensor) -> None:
-        """Score one case.
-
-        Args:
-            domain: its domain.
-            case: its name.
-            prediction: label map of shape (1, H, W, D).
-            label: the true label map, of the same shape.
+        """Score one case, see :class:`LabelMapMetric`.
 
         Raises:
             ValueError: if the prediction holds NaN or infinity, which would count as background.
@@ -64,10 +53,6 @@ class DomainDice(CaseMetric):
         # A label that an evaluation reads again lies on the CPU.
         scores = dice(prediction[None], torch.as_tensor(label, device=prediction.device)[None])
         self.details[domain, case] = scores.flatten().tolist()
-
-    def add(self, item: Mapping[str, Any], output: Mapping[str, Any]) -> None:
-        """Score the case of an item, which may have a "domain", by "pred" and "label" of its output."""
-        self.update(item.get("domain", UNNAMED), item["case"], output["pred"], output["label"])
 
     def summary(self) -> dict[str, float]:
         """Return the score per domain and per ``<domain>/<class>``; NaN where no case has the class."""

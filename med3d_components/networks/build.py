@@ -7,7 +7,6 @@ meaning for the latter and are not used there.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, cast
@@ -21,6 +20,7 @@ from med3d_components.networks.ensemble import CascadeEnsembleNet, EnsembleNet
 from med3d_components.networks.genesis import GenesisUNet
 from med3d_components.networks.genesis_transfer import GenesisClassificationNet, GenesisSegmentationNet
 from med3d_components.networks.med3d import Med3DNet
+from med3d_components.networks.resnet import Stride, total_stride
 from med3d_components.networks.restoration import Med3DRestorationNet
 from med3d_components.networks.segmentation import Med3DSegmentationNet
 from med3d_components.networks.unet import Med3DUNet
@@ -126,7 +126,7 @@ def _ensemble(task: str, kind: str, members: Any, arguments: Mapping[str, Any]) 
     return CascadeEnsembleNet([Med3DDenseASPPNet(**fine, decoder=decoder) for _ in range(members)], **stage)
 
 
-def output_stride(strides: Sequence[Sequence[int]], architecture: str = "resnet") -> tuple[int, ...]:
+def output_stride(strides: Sequence[Sequence[int]], architecture: str = "resnet") -> Stride:
     """Return the factor between a volume and the encoder's deepest map along each axis, before there is a network.
 
     Args:
@@ -137,6 +137,4 @@ def output_stride(strides: Sequence[Sequence[int]], architecture: str = "resnet"
         >>> output_stride([[2, 2, 1], [2, 2, 1], [2, 2, 2]])
         (8, 8, 2)
     """
-    if architecture == "genesis":
-        return GenesisUNet.output_stride
-    return tuple(map(math.prod, zip(*strides, strict=True)))
+    return GenesisUNet.output_stride if architecture == "genesis" else total_stride(strides)

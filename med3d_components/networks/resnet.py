@@ -137,7 +137,7 @@ class DilatedResNet(nn.Module):
             "strides": [list(stride) for stride in strides],
         }
         self.strides = [(a, b, c) for a, b, c in strides]
-        self.output_stride = tuple(map(math.prod, zip(*strides, strict=True)))
+        self.output_stride = total_stride(strides)
         self.channels = (WIDTHS[0], *(width * expansion for width in WIDTHS))
         self.conv1 = nn.Conv3d(in_channels, WIDTHS[0], kernel_size=7, stride=self.strides[0], padding=3, bias=False)
         self.bn1 = nn.BatchNorm3d(WIDTHS[0])
@@ -199,6 +199,16 @@ class DilatedResNet(nn.Module):
         for module in modules:
             self.get_submodule(module).requires_grad_(False)
         return modules
+
+
+def total_stride(strides: Sequence[Sequence[int]]) -> Stride:
+    """Return the product of strides along each axis.
+
+    Args:
+        strides: of conv1, max-pooling and layer2, three of each.
+    """
+    a, b, c = map(math.prod, zip(*strides, strict=True))
+    return a, b, c
 
 
 def upsample_to(x: torch.Tensor, logits: torch.Tensor, stride: list[float]) -> torch.Tensor:

@@ -72,10 +72,10 @@ class UNetDecoder(nn.Module):
         self.join_half = _convolutions(HALF + FULL + HALF, HALF, HALF)
         self.reduce_half = nn.Conv3d(HALF, FULL, 1)
         self.join_full = _convolutions(FULL + FULL, FULL, FULL)
-        self.classifier = nn.Conv3d(FULL, num_classes, 1)
         self.deep_supervision = as_flag("deep_supervision", deep_supervision)
         supervised = (HALF, QUARTER) if self.deep_supervision else ()
         self.supervised = nn.ModuleList(nn.Conv3d(width, num_classes, 1) for width in supervised)
+        self.classifier = nn.Conv3d(FULL, num_classes, 1)
 
     def forward(self, x: torch.Tensor, maps: list[torch.Tensor]) -> torch.Tensor:
         """Decode.

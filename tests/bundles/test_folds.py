@@ -86,7 +86,7 @@ def test_the_mirrored_mask_of_a_mirrored_scan_is_that_of_the_scan(
         masks = {file: np.asarray(nib.load(path).dataobj) for file, path in found.items()}
         shares.append((masks["plain"] != masks["mirrored"][::-1]).mean())
     assert shares[0] < 0.001  # and without mirroring they differ, so that this says something
-    assert shares[1] > 5 * shares[0]
+    assert shares[1] > 0.1
 
 
 def test_mirroring_is_refused_where_a_class_names_a_side(
