@@ -132,6 +132,7 @@ MISTAKES = {
             "_target_": "Compose",
             "transforms": [
                 {"_target_": "tests.device.mistakes.Tilted", "keys": "pred"},
+                {"_target_": "med3d_components.transforms.Confidenced", "keys": "pred"},
                 {"_target_": "AsDiscreted", "keys": "pred", "argmax": True},
             ],
         }
