@@ -3,6 +3,7 @@ from __future__ import annotations
 import gc
 import threading
 import time
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from monai.engines.utils import IterationEvents
 
 from med3d_components.metrics import ScanCost
 from med3d_components.metrics.cost import _Watch
+from tests.warm_python import SERVER
 
 
 def evaluate(*work: Any, items: int = 1) -> Engine:
@@ -40,17 +42,25 @@ def test_the_seconds_of_a_scan_are_those_of_the_network() -> None:
     assert state.metrics["seconds per scan"] == pytest.approx(0.12, abs=0.04)  # the median: the first scan is slow
 
 
-def test_the_memory_of_a_scan_is_what_it_took_at_most_and_gave_back() -> None:
-    def work() -> None:
-        data = np.ones(40_000_000)  # 320 MB
-        time.sleep(0.05)
-        del data
+def take_memory() -> None:
+    data = np.ones(40_000_000)  # 320 MB
+    time.sleep(0.05)
+    del data
 
-    state = evaluate(work, lambda: None).state
-    first, second = (row["memory MB"] for row in state.metric_details["seconds per scan"])
+
+def memory_of_two_scans() -> tuple[list[float], float]:
+    state = evaluate(take_memory, lambda: None).state
+    rows = state.metric_details["seconds per scan"]
+    return [row["memory MB"] for row in rows], state.metrics["memory MB per scan"]
+
+
+def test_the_memory_of_a_scan_is_what_it_took_at_most_and_gave_back() -> None:
+    # In a process of its own: what tests before left behind may be given back at any time.
+    with ProcessPoolExecutor(1, mp_context=SERVER) as pool:
+        (first, second), most = pool.submit(memory_of_two_scans).result()
     assert 310 < first < 400
     assert second < 80
-    assert state.metrics["memory MB per scan"] == pytest.approx(first, abs=0.1)
+    assert most == pytest.approx(first, abs=0.1)
 
 
 def test_scans_of_a_batch_share_its_seconds() -> None:
