@@ -24,8 +24,7 @@ demo: .venv/installed
 	$(call train,med3d_pretraining) --dataset_dir $(DEMO)/data --epochs 6 --val_interval 6
 	$(call say,3 of 6: transfer its encoder to the lungs. Two minutes.)
 	$(call train,lung_segmentation) --dataset_dir $(DEMO)/Synthetic_Lungs --val_fraction 0.25 \
-	    --epochs 24 --val_interval 8 --spacing 8,8,8 --patch_size 40,40,40 --widths "[[128,64],[64,32],[32,16]]" \
-	    --decoder_rate_multiple 5 --pretrained_weights $(ENCODER)
+	    --epochs 24 --val_interval 8 --spacing 8,8,8 --patch_size 40,40,40 --pretrained_weights $(ENCODER)
 	$(call say,4 of 6: score the model on four scans that it was not trained on. Seconds.)
 	$(call evaluate,lung_segmentation) --dataset_dir $(DEMO)/Synthetic_Lungs
 	$(call say,5 of 6: segment a new scan. Seconds.)
